@@ -1,0 +1,1 @@
+"""One shard (placeholder docstring, see architecture)."""

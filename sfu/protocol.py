@@ -1,0 +1,338 @@
+"""Every message between control and a shard, one frozen struct each, one tagged union per direction.
+
+Wire format: one ZeroMQ frame holding one MessagePack map (msgspec, tag field ``type``). Control binds a ROUTER, every
+shard connects a DEALER whose routing id is its :data:`ShardId` in UTF-8, so control sees ``[shard id, body]`` and a shard
+sees ``[body]``. Everything here is a value: no message carries a handle into another process.
+
+Conversation:
+
+* Control sends a :data:`Command`; the shard answers each with exactly one :class:`Reply` or :class:`Failed` that repeats
+  its ``request_id``. A command whose ``deadline_unix_ms`` has passed when the shard reads it is dropped and counted
+  (control has given up on it and has told its client ``shard_unavailable``).
+* Unasked, a shard sends :class:`Hello` when it starts, :class:`Heartbeat` at a fixed interval, and events.
+* ``instance`` is drawn at random by every shard process at its start. Control discards what carries another instance than
+  the one it knows for that shard id, so late words of a dead process change nothing.
+
+This is the only module of ``sfu`` that ``control`` imports.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NewType
+
+import msgspec
+
+ShardId = NewType("ShardId", str)
+"""Name of a shard: "0", "1", ... for those that control starts itself, any unique name for one that joins."""
+RoomId = NewType("RoomId", str)
+"""Unguessable name of a room (UUID), chosen by control."""
+UserId = NewType("UserId", str)
+"""Name of one participant (UUID), chosen by control."""
+ConsumerId = NewType("ConsumerId", str)
+"""Name of one consumer (UUID), chosen by control, so that it can close one whose creation was never answered."""
+TrackId = NewType("TrackId", str)
+"""Name of one published track (UUID), chosen by the shard."""
+RequestId = NewType("RequestId", int)
+"""Number of one command, unique within a control process."""
+
+PROTOCOL_VERSION: Final = 1
+"""Raised on every change that an older peer could not decode. :class:`Hello` carries it; control refuses another one."""
+
+MAX_MESSAGE_BYTES: Final = 256 * 1024
+"""Longest body that either side reads (ZMQ_MAXMSGSIZE); the longest real message is an SDP of a few KiB."""
+
+
+class _Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", forbid_unknown_fields=False):
+    """Base of all messages. Unknown fields are ignored, so that a newer peer may add some."""
+
+
+# ---------------------------------------------------------------------------------------------- control to shard
+
+
+class _Command(_Message, frozen=True, kw_only=True):
+    """What every command carries.
+
+    ``deadline_unix_ms``: wall clock of control, milliseconds since 1970; hosts are expected to agree within a second.
+    """
+
+    request_id: RequestId
+    deadline_unix_ms: int
+
+
+class JoinRoom(_Command, frozen=True, kw_only=True, tag="join_room"):
+    """Makes the participant known; opens the room if it is the first. Answer: :class:`Done`. Repeating it is harmless."""
+
+    room_id: RoomId
+    user_id: UserId
+    username: str
+
+
+class LeaveRoom(_Command, frozen=True, kw_only=True, tag="leave_room"):
+    """Frees all that the participant held, and the room with its last participant. Answer: :class:`Done`, also when
+    unknown."""
+
+    room_id: RoomId
+    user_id: UserId
+
+
+class CreatePublisher(_Command, frozen=True, kw_only=True, tag="create_publisher"):
+    """Makes the participant's client-to-server connection, replacing one it has. Answer: :class:`Offer`.
+    Errors: ``not_in_room``, ``shard_full``."""
+
+    room_id: RoomId
+    user_id: UserId
+
+
+class AnswerPublisher(_Command, frozen=True, kw_only=True, tag="answer_publisher"):
+    """The client's SDP answer for its publisher. Answer: :class:`Done`; :class:`TrackPublished` follows when media can
+    flow. Errors: ``not_in_room``, ``publisher_not_found``, ``invalid_sdp``, ``already_answered``."""
+
+    room_id: RoomId
+    user_id: UserId
+    sdp: str
+
+
+class ClosePublisher(_Command, frozen=True, kw_only=True, tag="close_publisher"):
+    """Ends the publisher and every consumer of its tracks. Answer: :class:`Done`, also when there is none.
+    :class:`PublisherClosed` is sent if a track had been published."""
+
+    room_id: RoomId
+    user_id: UserId
+
+
+class CreateConsumer(_Command, frozen=True, kw_only=True, tag="create_consumer"):
+    """Makes a connection that carries ``publisher_user_id``'s audio to ``user_id``. An older consumer of the same pair is
+    replaced (:class:`ConsumerClosed` with reason ``replaced``). Answer: :class:`Offer`.
+    Errors: ``not_in_room``, ``publisher_not_found``, ``not_publishing``, ``shard_full``."""
+
+    room_id: RoomId
+    user_id: UserId
+    publisher_user_id: UserId
+    consumer_id: ConsumerId
+
+
+class AnswerConsumer(_Command, frozen=True, kw_only=True, tag="answer_consumer"):
+    """The client's SDP answer for a consumer. Answer: :class:`Done`.
+    Errors: ``not_in_room``, ``consumer_not_found``, ``invalid_sdp``, ``already_answered``."""
+
+    room_id: RoomId
+    user_id: UserId
+    consumer_id: ConsumerId
+    sdp: str
+
+
+class CloseConsumer(_Command, frozen=True, kw_only=True, tag="close_consumer"):
+    """Ends one consumer. Answer: :class:`Done`, also when unknown; no event follows."""
+
+    room_id: RoomId
+    user_id: UserId
+    consumer_id: ConsumerId
+
+
+class SetMuted(_Command, frozen=True, kw_only=True, tag="set_muted"):
+    """Stops or resumes forwarding of the participant's tracks, those of a later publisher included.
+    Answer: :class:`Done`. Errors: ``not_in_room``."""
+
+    room_id: RoomId
+    user_id: UserId
+    muted: bool
+
+
+class Reset(_Command, frozen=True, kw_only=True, tag="reset"):
+    """Frees every room. Sent to a shard that holds rooms which control does not know. Answer: :class:`Done`."""
+
+
+class Shutdown(_Command, frozen=True, kw_only=True, tag="shutdown"):
+    """Close every transport (DTLS close_notify) and end the process. Answer: :class:`Done`, then :class:`Goodbye`."""
+
+
+Command = (
+    JoinRoom
+    | LeaveRoom
+    | CreatePublisher
+    | AnswerPublisher
+    | ClosePublisher
+    | CreateConsumer
+    | AnswerConsumer
+    | CloseConsumer
+    | SetMuted
+    | Reset
+    | Shutdown
+)
+"""Everything that control may say to a shard."""
+
+# ---------------------------------------------------------------------------------------------- shard to control
+
+
+class Done(_Message, frozen=True, kw_only=True, tag="done"):
+    """The command was carried out and has no result."""
+
+
+class Offer(_Message, frozen=True, kw_only=True, tag="offer"):
+    """SDP offer of a new connection, and its candidates once more as browsers write them (``candidate:...``)."""
+
+    sdp: str
+    candidates: list[str]
+
+
+Result = Done | Offer
+
+
+class Reply(_Message, frozen=True, kw_only=True, tag="reply"):
+    request_id: RequestId
+    result: Result
+
+
+class Failed(_Message, frozen=True, kw_only=True, tag="failed"):
+    """The command was refused and changed nothing.
+
+    ``code``: stable, snake_case, one of those that the command documents; ``message``: a sentence for people.
+    """
+
+    request_id: RequestId
+    code: str
+    message: str
+
+
+class Hello(_Message, frozen=True, kw_only=True, tag="hello"):
+    """First word of a shard process, repeated while no heartbeat could be delivered.
+
+    ``udp_port``: the port in use; ``addresses``: those put into SDP; ``srtp``: how packets are protected, e.g.
+    ``evp-aes-128-gcm`` or ``libsrtp`` (see forwarding/README.md); ``priority``: nice value of the forwarding thread.
+    """
+
+    shard_id: ShardId
+    instance: str
+    protocol: int
+    version: str
+    pid: int
+    host: str
+    udp_port: int
+    addresses: list[str]
+    srtp: str
+    priority: int
+
+
+class ShardTables(msgspec.Struct, frozen=True, kw_only=True):
+    """How many of each thing the shard holds now. All zero when nobody is in a room.
+
+    ``native_*`` are counted by the forwarding thread itself, the others by Python; after every change has settled
+    transports and consumers are equal on both sides.
+    """
+
+    rooms: int
+    participants: int
+    transports: int
+    tracks: int
+    consumers: int
+    native_transports: int
+    native_tracks: int
+    native_consumers: int
+    native_addresses: int
+
+
+class Heartbeat(_Message, frozen=True, kw_only=True, tag="heartbeat"):
+    """Sent every ``heartbeat_ms``. Totals since the process started; ``drops`` is by reason (forwarding/README.md).
+
+    ``lag_ms``: longest delay of a due timer on the signaling thread since the last heartbeat.
+    ``bad_messages``: ZeroMQ messages that did not decode; ``expired_commands``: those past their deadline.
+    """
+
+    shard_id: ShardId
+    instance: str
+    tables: ShardTables
+    packets_in: int
+    packets_out: int
+    bytes_in: int
+    bytes_out: int
+    drops: dict[str, int]
+    lag_ms: float
+    bad_messages: int
+    expired_commands: int
+
+
+class TrackPublished(_Message, frozen=True, kw_only=True, tag="track_published"):
+    """The publisher's transport is connected and its track can be consumed. ``kind``: ``audio`` (later ``video``)."""
+
+    shard_id: ShardId
+    instance: str
+    room_id: RoomId
+    user_id: UserId
+    track_id: TrackId
+    kind: str
+
+
+class PublisherClosed(_Message, frozen=True, kw_only=True, tag="publisher_closed"):
+    """A publisher whose track had been announced is gone, and with it every consumer of that track (no
+    :class:`ConsumerClosed` for those). Not sent when the participant leaves.
+
+    ``reason``: ``closed`` (asked for), ``replaced``, ``dtls_closed``, ``dtls_failed``, ``consent_lost``, ``reset``.
+    """
+
+    shard_id: ShardId
+    instance: str
+    room_id: RoomId
+    user_id: UserId
+    reason: str
+
+
+class PublisherFailed(_Message, frozen=True, kw_only=True, tag="publisher_failed"):
+    """A publisher ended before its track was up. ``reason``: ``dtls_failed``, ``fingerprint_mismatch``,
+    ``handshake_timeout``, ``dtls_closed``, ``consent_lost``."""
+
+    shard_id: ShardId
+    instance: str
+    room_id: RoomId
+    user_id: UserId
+    reason: str
+
+
+class ConsumerClosed(_Message, frozen=True, kw_only=True, tag="consumer_closed"):
+    """One consumer ended by itself. ``reason``: as for :class:`PublisherClosed` and :class:`PublisherFailed`."""
+
+    shard_id: ShardId
+    instance: str
+    room_id: RoomId
+    user_id: UserId
+    consumer_id: ConsumerId
+    reason: str
+
+
+class Goodbye(_Message, frozen=True, kw_only=True, tag="goodbye"):
+    """Last word of a shard that ends in order; all its rooms are gone."""
+
+    shard_id: ShardId
+    instance: str
+
+
+ShardMessage = (
+    Reply
+    | Failed
+    | Hello
+    | Heartbeat
+    | TrackPublished
+    | PublisherClosed
+    | PublisherFailed
+    | ConsumerClosed
+    | Goodbye
+)
+"""Everything that a shard may say to control."""
+
+_encoder = msgspec.msgpack.Encoder()
+_command_decoder = msgspec.msgpack.Decoder(Command)
+_shard_message_decoder = msgspec.msgpack.Decoder(ShardMessage)
+
+
+def encode(message: Command | ShardMessage) -> bytes:
+    """Body of ``message`` as MessagePack."""
+    return _encoder.encode(message)
+
+
+def decode_command(body: bytes) -> Command:
+    """Read what control said. Raises :class:`msgspec.MsgspecError` on anything else (also on trailing bytes)."""
+    return _command_decoder.decode(body)
+
+
+def decode_shard_message(body: bytes) -> ShardMessage:
+    """Read what a shard said. Raises :class:`msgspec.MsgspecError` on anything else (also on trailing bytes)."""
+    return _shard_message_decoder.decode(body)
