@@ -1,0 +1,10 @@
+"""Antiphon's load tester: synthetic participants that join rooms over real signaling and measure what they hear.
+
+* :mod:`loadtest.signaling` speaks signaling version 1 over one WebSocket.
+* :mod:`loadtest.audio` makes a tone and recognises it again.
+* :mod:`loadtest.peer` is one participant: whole aiortc peer connections, one for its publisher, one for each consumer.
+* :mod:`loadtest.scenario` says who joins when, runs that and gathers figures.
+* :mod:`loadtest.report` turns the figures into a table and a verdict.
+
+It knows a server only through its URL and shares no code with ``control`` or ``sfu``.
+"""
