@@ -97,13 +97,15 @@ class Tables(NamedTuple):
 
 class Totals(NamedTuple):
     """Sums over the life of the loop. RTP only; ``latency_ns`` is a histogram of kernel receive time to send returned:
-    ``latency_ns[i]`` counts packets below ``Loop.LATENCY_BOUNDS_NS[i]``, the last one all others."""
+    ``latency_ns[i]`` counts packets below ``Loop.LATENCY_BOUNDS_NS[i]``, the last one all others. ``cpu_ns``: CPU time of the thread.
+    ``rejected_commands``: commands that named something which is not there; always 0 unless the caller has a defect."""
 
     packets_in: int
     packets_out: int
     bytes_in: int
     bytes_out: int
     cpu_ns: int
+    rejected_commands: int
     latency_ns: tuple[int, ...]
 
 class Loop:
@@ -161,7 +163,7 @@ class Loop:
     def remove_track(self, track: int) -> None: ...
     def add_consumer(
         self,
-        consumer: int,
+        consumer_index: int,
         slot: int,
         *,
         ssrc: int,
@@ -175,13 +177,16 @@ class Loop:
         """Describe an outgoing copy that is sent over ``slot``. Extension ids are 1..14 or 0 for none, ``mid`` 1..16 bytes.
         ``sequence`` (0..32767) and ``timestamp`` are those of its first packet; draw them at random. Nothing flows before
         a track lists it."""
-    def remove_consumer(self, consumer: int) -> None:
+    def resync_consumer(self, consumer_index: int) -> None:
+        """Let its next packet follow its last one without a gap. Call it before listing a consumer again that has been out of every list
+        (or on another track) for a while."""
+    def remove_consumer(self, consumer_index: int) -> None:
         """Forget it. It must be in no list any more."""
     def set_consumers(self, track: int, consumers: Sequence[int]) -> None:
         """Replace the track's pre-resolved list whole, between two packets. Consumers keep their state across lists."""
     def transport_counters(self, slot: int) -> TransportCounters: ...
     def track_counters(self, track: int) -> TrackCounters: ...
-    def consumer_counters(self, consumer: int) -> ConsumerCounters: ...
+    def consumer_counters(self, consumer_index: int) -> ConsumerCounters: ...
     def drops(self) -> dict[str, int]:
         """Total of every reason in :data:`DROP_REASONS`."""
     def tables(self) -> Tables: ...
@@ -189,3 +194,29 @@ class Loop:
     def close(self) -> None:
         """Apply what was commanded, send what was queued, end the thread, close the sockets and free everything. Harmless when repeated;
         every other method raises RuntimeError afterwards."""
+
+class Rewriter:
+    """The C side of rewriting without sockets and crypto: one source, one consumer. Tests hold it to reference.py."""
+
+    def __init__(
+        self,
+        *,
+        clock_rate: int,
+        source_level_extension: int,
+        ssrc: int,
+        payload_type: int,
+        audio_level_extension: int,
+        mid_extension: int,
+        mid: bytes,
+        sequence: int,
+        timestamp: int,
+    ) -> None: ...
+    def new_epoch(self) -> None:
+        """As after a pause."""
+    def new_source(self) -> None:
+        """As after a change of SSRC: sequence and timestamps of the source begin anew."""
+    def rewrite(self, packet: bytes, now_ms: int) -> tuple[bytes, int] | str:
+        """The consumer's plaintext packet and its index (ROC << 16 | sequence), or the name of the drop reason."""
+
+def protect(profile: int, key: bytes, packet: bytes, header_length: int, index: int, use_evp: bool) -> bytes:
+    """Protect one packet with a fresh context of ``key`` (master key and salt): for known-answer tests."""

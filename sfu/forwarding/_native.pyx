@@ -1,0 +1,508 @@
+# cython: language_level=3, boundscheck=True, wraparound=False
+"""The only file that knows both Python and C. What it offers is described in _native.pyi."""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.errno cimport errno
+from libc.stdint cimport int16_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+import os
+import socket as _socket
+from collections import namedtuple
+
+import pylibsrtp._binding as _pylibsrtp_binding
+
+# ---------------------------------------------------------------------------------------------------- declarations
+
+cdef extern from "<sys/socket.h>" nogil:
+    cdef struct sockaddr:
+        uint16_t sa_family
+    ctypedef uint32_t socklen_t
+
+cdef extern from "<netinet/in.h>" nogil:
+    cdef struct in_addr:
+        uint32_t s_addr
+    cdef struct in6_addr:
+        pass
+    cdef struct sockaddr_in:
+        uint16_t sin_family
+        uint16_t sin_port
+        in_addr sin_addr
+    cdef struct sockaddr_in6:
+        uint16_t sin6_family
+        uint16_t sin6_port
+        in6_addr sin6_addr
+    uint16_t htons(uint16_t)
+    uint16_t ntohs(uint16_t)
+    enum:
+        AF_INET
+        AF_INET6
+
+cdef extern from "<arpa/inet.h>" nogil:
+    int inet_pton(int family, const char *text, void *address)
+    const char *inet_ntop(int family, const void *address, char *text, socklen_t size)
+
+cdef extern from "wire.h" nogil:
+    enum:
+        DROP_COUNT
+        DROP_NONE
+    cdef struct rtp_view:
+        uint16_t payload_length
+        uint8_t payload_type
+        uint16_t sequence
+        uint32_t timestamp
+    int rtp_parse(const uint8_t *packet, size_t length, rtp_view *view)
+    int rtp_check_padding(const rtp_view *view)
+    const uint8_t *rtp_find_extension(const rtp_view *view, uint8_t id, uint8_t *length)
+
+cdef extern from "srtp.h" nogil:
+    enum:
+        PROFILE_AES128_CM_SHA1_80
+        PROFILE_AEAD_AES_128_GCM
+        SRTP_MAX_OVERHEAD
+    cdef struct srtp_keys:
+        pass
+    bint srtp_library_load(const char *path, char *error, size_t error_size)
+    bint srtp_evp_available()
+    srtp_keys *srtp_keys_new(int profile, const uint8_t *rx_key, const uint8_t *tx_key, bint use_evp)
+    void srtp_keys_free(srtp_keys *keys)
+    bint srtp_protect_rtp(srtp_keys *keys, uint8_t *packet, size_t header_length, size_t *length, uint64_t index)
+    bint srtp_derive(const uint8_t *master_key, const uint8_t *master_salt, size_t salt_length, uint8_t *key16, uint8_t *salt14)
+
+cdef extern from "rewrite.h" nogil:
+    enum:
+        EPOCH_FIRST
+    cdef struct reception:
+        uint64_t highest
+        bint started
+    cdef struct consumer:
+        pass
+    cdef struct consumer_layout:
+        pass
+    cdef struct source_packet:
+        rtp_view view
+        uint64_t index
+        uint32_t clock_rate
+        uint32_t now_ms
+        uint32_t epoch
+        int16_t level
+    uint64_t reception_index(const reception *r, uint16_t sequence)
+    void reception_update(reception *r, uint64_t index, uint32_t timestamp, uint64_t arrival)
+    void layout_init(consumer_layout *layout, uint8_t payload_type, uint8_t level_id, uint8_t mid_id, const uint8_t *mid, uint8_t mid_length)
+    void consumer_init(consumer *consumer, uint32_t slot, uint32_t ssrc, uint16_t sequence, uint32_t timestamp)
+    int rewrite(consumer *consumer, const consumer_layout *layout, const source_packet *source, uint8_t *out, size_t room,
+                size_t *header_length, size_t *length, uint64_t *index)
+
+cdef extern from "outbox.h" nogil:
+    enum:
+        LATENCY_BUCKETS
+    uint64_t latency_bound(unsigned i)
+
+cdef extern from "loop.h" nogil:
+    enum:
+        LOOP_OK
+        LOOP_FULL
+        LOOP_INVALID
+        EVENT_STUN
+        EVENT_DTLS
+        EVENT_RTCP
+        EVENT_UNKNOWN_SSRC
+        EVENT_FIRST_PACKET
+        SEND_LIMIT
+        DATAGRAM_ROOM
+    cdef union address:
+        sockaddr any
+        sockaddr_in v4
+        sockaddr_in6 v6
+    cdef struct association:
+        pass
+    cdef struct consumer_list:
+        uint32_t indices[]
+    cdef struct event:
+        uint8_t type
+        uint8_t payload_type
+        uint8_t mid_length
+        uint32_t slot
+        uint32_t generation
+        uint32_t value
+        uint32_t length
+        address address
+        uint8_t data[]
+    cdef struct loop_totals:
+        uint64_t packets_in, packets_out, bytes_in, bytes_out, cpu_ns, rejected_commands
+        uint64_t latency[80]
+    cdef struct transport_counters:
+        uint64_t packets_in, bytes_in, packets_out, bytes_out, auth_failed, replayed
+    cdef struct track_counters:
+        uint64_t packets, payload_bytes, lost, jitter, audio_level, last_packet_ns
+    cdef struct consumer_counters:
+        uint64_t packets, payload_bytes
+    cdef struct table_counters:
+        uint64_t transports, tracks, consumers, addresses
+    cdef struct loop:
+        pass
+    loop *loop_create(const int *sockets, unsigned count, uint32_t max_transports, uint32_t max_tracks, uint32_t max_consumers)
+    void loop_destroy(loop *loop)
+    int loop_event_fd(const loop *loop)
+    int loop_priority(const loop *loop)
+    int loop_thread_id(const loop *loop)
+    bint loop_has_family(const loop *loop, int family)
+    int loop_send(loop *loop, const address *address, socklen_t address_length, const uint8_t *data, size_t length)
+    int loop_add_transport(loop *loop, uint32_t slot, uint32_t generation)
+    int loop_remove_transport(loop *loop, uint32_t slot)
+    int loop_bind(loop *loop, uint32_t slot, const address *address, socklen_t length)
+    int loop_set_association(loop *loop, uint32_t slot, association *association)
+    int loop_add_track(loop *loop, uint32_t track, uint32_t slot, uint32_t clock_rate, uint8_t payload_type, uint8_t audio_level_extension)
+    int loop_add_encoding(loop *loop, uint32_t track, uint32_t ssrc)
+    int loop_set_paused(loop *loop, uint32_t track, bint paused)
+    int loop_remove_track(loop *loop, uint32_t track)
+    int loop_add_consumer(loop *loop, uint32_t index, const consumer *consumer, const consumer_layout *layout)
+    int loop_resync_consumer(loop *loop, uint32_t index)
+    int loop_remove_consumer(loop *loop, uint32_t index)
+    int loop_set_consumers(loop *loop, uint32_t track, consumer_list *list)
+    const event *loop_event_next(loop *loop)
+    void loop_event_done(loop *loop)
+    association *association_new(srtp_keys *keys, uint32_t rtcp_ssrc, uint8_t mid_extension, const char *cname, uint8_t cname_length)
+    consumer_list *consumer_list_new(uint32_t count)
+    void loop_drops(const loop *loop, uint64_t *drops)
+    void loop_read_totals(const loop *loop, loop_totals *totals)
+    void loop_read_tables(const loop *loop, table_counters *counters)
+    bint loop_read_transport(const loop *loop, uint32_t slot, transport_counters *counters)
+    bint loop_read_track(const loop *loop, uint32_t track, track_counters *counters)
+    bint loop_read_consumer(const loop *loop, uint32_t index, consumer_counters *counters)
+    const char *drop_name(unsigned reason)
+
+# ---------------------------------------------------------------------------------------------------- values
+
+AEAD_AES_128_GCM = PROFILE_AEAD_AES_128_GCM
+AES128_CM_SHA1_80 = PROFILE_AES128_CM_SHA1_80
+DROP_REASONS = tuple([(<bytes>drop_name(i)).decode() for i in range(DROP_COUNT)])
+
+_LATENCY_BOUNDS_NS = tuple([latency_bound(i) for i in range(LATENCY_BUCKETS - 1)])
+
+StunReceived = namedtuple("StunReceived", "address data")
+DtlsReceived = namedtuple("DtlsReceived", "slot generation data")
+RtcpReceived = namedtuple("RtcpReceived", "slot generation data")
+UnknownSsrc = namedtuple("UnknownSsrc", "slot generation ssrc payload_type mid")
+FirstPacket = namedtuple("FirstPacket", "slot generation track")
+TransportCounters = namedtuple("TransportCounters", "packets_in bytes_in packets_out bytes_out auth_failed replayed")
+TrackCounters = namedtuple("TrackCounters", "packets payload_bytes lost jitter audio_level last_packet_ns")
+ConsumerCounters = namedtuple("ConsumerCounters", "packets payload_bytes")
+Tables = namedtuple("Tables", "transports tracks consumers addresses")
+Totals = namedtuple("Totals", "packets_in packets_out bytes_in bytes_out cpu_ns rejected_commands latency_ns")
+
+cdef int SALT_LENGTH(int profile) except -1:
+    if profile == PROFILE_AEAD_AES_128_GCM:
+        return 12
+    if profile == PROFILE_AES128_CM_SHA1_80:
+        return 14
+    raise ValueError(f"no such SRTP profile: {profile}")
+
+cdef socklen_t to_address(object value, address *out) except 0:
+    host, port = value[0], value[1]
+    if not 0 < port < 65536:
+        raise ValueError(f"no UDP port: {port}")
+    cdef bytes text = host.encode("ascii")
+    memset(out, 0, sizeof(address))
+    if inet_pton(AF_INET, text, &out.v4.sin_addr) == 1:
+        out.v4.sin_family = AF_INET
+        out.v4.sin_port = htons(port)
+        return sizeof(sockaddr_in)
+    if inet_pton(AF_INET6, text, &out.v6.sin6_addr) == 1:
+        out.v6.sin6_family = AF_INET6
+        out.v6.sin6_port = htons(port)
+        return sizeof(sockaddr_in6)
+    raise ValueError(f"no IP address: {host!r}")
+
+cdef object from_address(const address *value):
+    cdef char text[64]
+    if value.any.sa_family == AF_INET:
+        inet_ntop(AF_INET, &value.v4.sin_addr, text, 64)
+        return (<bytes>text).decode(), ntohs(value.v4.sin_port)
+    inet_ntop(AF_INET6, &value.v6.sin6_addr, text, 64)
+    return (<bytes>text).decode(), ntohs(value.v6.sin6_port)
+
+cdef object from_event(const event *e):
+    cdef bytes data = PyBytes_FromStringAndSize(<const char *>e.data, e.length)
+    if e.type == EVENT_STUN:
+        return StunReceived(from_address(&e.address), data)
+    if e.type == EVENT_DTLS:
+        return DtlsReceived(e.slot, e.generation, data)
+    if e.type == EVENT_RTCP:
+        return RtcpReceived(e.slot, e.generation, data)
+    if e.type == EVENT_UNKNOWN_SSRC:
+        return UnknownSsrc(e.slot, e.generation, e.value, e.payload_type, data)
+    return FirstPacket(e.slot, e.generation, e.value)
+
+cdef int check(int status) except -1:
+    if status == LOOP_FULL:
+        raise RuntimeError("the forwarding thread does not take commands any more")
+    if status == LOOP_INVALID:
+        raise ValueError("index out of range")
+    return 0
+
+cdef load_library():
+    cdef char error[512]
+    if not srtp_library_load(os.fsencode(_pylibsrtp_binding.__file__), error, sizeof(error)):
+        raise RuntimeError((<bytes>error).decode(errors="replace"))
+
+cdef int describe_consumer(consumer *c, consumer_layout *layout, uint32_t slot, uint32_t ssrc, int payload_type, int level_id, int mid_id,
+                           bytes mid, int sequence, uint32_t timestamp) except -1:
+    if not (0 <= payload_type < 128 and 0 <= level_id < 15 and 0 <= mid_id < 15 and len(mid) <= 16 and 0 <= sequence < 32768):
+        raise ValueError("payload type, extension id, MID or sequence out of range")
+    layout_init(layout, payload_type, level_id, mid_id, <const uint8_t *>PyBytes_AS_STRING(mid), <uint8_t>len(mid))
+    consumer_init(c, slot, ssrc, sequence, timestamp)
+    return 0
+
+# ---------------------------------------------------------------------------------------------------- the loop
+
+cdef class Loop:
+    cdef loop *_loop
+
+    LATENCY_BOUNDS_NS = _LATENCY_BOUNDS_NS
+
+    def __init__(self, sockets, *, uint32_t max_transports=16384, uint32_t max_tracks=16384, uint32_t max_consumers=65536):
+        cdef int fds[2]
+        cdef unsigned count = len(sockets)
+        if self._loop is not NULL:
+            raise RuntimeError("the loop is already running")
+        if not 1 <= count <= 2 or not max_transports or not max_tracks or not max_consumers:
+            raise ValueError("one or two sockets, and room for at least one of everything")
+        if max_transports > 1 << 20 or max_tracks > 1 << 20 or max_consumers > 1 << 24:
+            raise ValueError("no shard holds that many")
+        load_library()
+        for i in range(count):
+            fds[i] = sockets[i]
+        with nogil:
+            self._loop = loop_create(fds, count, max_transports, max_tracks, max_consumers)
+        if self._loop is NULL:
+            raise OSError(errno, os.strerror(errno))
+
+    def __dealloc__(self):
+        if self._loop is not NULL:
+            loop_destroy(self._loop)
+
+    cdef loop *running(self) except NULL:
+        if self._loop is NULL:
+            raise RuntimeError("the loop is closed")
+        return self._loop
+
+    @property
+    def event_fd(self):
+        return loop_event_fd(self.running())
+
+    @property
+    def srtp_implementation(self):
+        return "evp" if srtp_evp_available() else "libsrtp"
+
+    @property
+    def priority(self):
+        return loop_priority(self.running())
+
+    @property
+    def thread_id(self):
+        return loop_thread_id(self.running())
+
+    def events(self, int limit=256):
+        cdef loop *l = self.running()
+        cdef const event *e
+        taken = []
+        while len(taken) < limit:
+            e = loop_event_next(l)
+            if e is NULL:
+                break
+            taken.append(from_event(e))
+            loop_event_done(l)
+        return taken
+
+    def send(self, destination, bytes data):
+        cdef address a
+        cdef socklen_t length = to_address(destination, &a)
+        if not loop_has_family(self.running(), a.any.sa_family):
+            raise ValueError(f"no socket for the family of {destination[0]}")
+        cdef int status = loop_send(self.running(), &a, length, <const uint8_t *>PyBytes_AS_STRING(data), len(data))
+        if status == LOOP_FULL:
+            raise BufferError("no room for the datagram")
+        if status == LOOP_INVALID:
+            raise ValueError(f"a datagram has 1 to {SEND_LIMIT} bytes, not {len(data)}")
+
+    def add_transport(self, uint32_t slot, uint32_t generation):
+        check(loop_add_transport(self.running(), slot, generation))
+
+    def remove_transport(self, uint32_t slot):
+        check(loop_remove_transport(self.running(), slot))
+
+    def bind_address(self, uint32_t slot, destination):
+        cdef address a
+        cdef socklen_t length = to_address(destination, &a)
+        if not loop_has_family(self.running(), a.any.sa_family):
+            raise ValueError(f"no socket for the family of {destination[0]}")
+        check(loop_bind(self.running(), slot, &a, length))
+
+    def set_keys(self, uint32_t slot, int profile, bytes rx_key, bytes tx_key, uint32_t rtcp_ssrc, bytes cname, int mid_extension):
+        cdef int want = 16 + SALT_LENGTH(profile)
+        if len(rx_key) != want or len(tx_key) != want:
+            raise ValueError(f"keys of profile {profile} have {want} bytes")
+        if not 1 <= len(cname) <= 255 or not 0 <= mid_extension < 15:
+            raise ValueError("CNAME or extension id out of range")
+        cdef loop *l = self.running()
+        cdef srtp_keys *keys = srtp_keys_new(profile, <const uint8_t *>PyBytes_AS_STRING(rx_key), <const uint8_t *>PyBytes_AS_STRING(tx_key), True)
+        if keys is NULL:
+            raise MemoryError("SRTP keys")
+        cdef association *a = association_new(keys, rtcp_ssrc, mid_extension, PyBytes_AS_STRING(cname), <uint8_t>len(cname))
+        if a is NULL:
+            srtp_keys_free(keys)
+            raise MemoryError("SRTP keys")
+        check(loop_set_association(l, slot, a))
+
+    def add_track(self, uint32_t track, uint32_t slot, *, uint32_t clock_rate, int payload_type, int audio_level_extension):
+        if not (0 <= payload_type < 128 and 0 <= audio_level_extension < 15):
+            raise ValueError("payload type or extension id out of range")
+        check(loop_add_track(self.running(), track, slot, clock_rate, payload_type, audio_level_extension))
+
+    def add_encoding(self, uint32_t track, uint32_t ssrc):
+        check(loop_add_encoding(self.running(), track, ssrc))
+
+    def set_paused(self, uint32_t track, bint paused):
+        check(loop_set_paused(self.running(), track, paused))
+
+    def remove_track(self, uint32_t track):
+        check(loop_remove_track(self.running(), track))
+
+    def add_consumer(self, uint32_t consumer_index, uint32_t slot, *, uint32_t ssrc, int payload_type, int audio_level_extension,
+                     int mid_extension, bytes mid, int sequence, uint32_t timestamp):
+        cdef consumer c
+        cdef consumer_layout layout
+        memset(&c, 0, sizeof(c))
+        describe_consumer(&c, &layout, slot, ssrc, payload_type, audio_level_extension, mid_extension, mid, sequence, timestamp)
+        check(loop_add_consumer(self.running(), consumer_index, &c, &layout))
+
+    def resync_consumer(self, uint32_t consumer_index):
+        check(loop_resync_consumer(self.running(), consumer_index))
+
+    def remove_consumer(self, uint32_t consumer_index):
+        check(loop_remove_consumer(self.running(), consumer_index))
+
+    def set_consumers(self, uint32_t track, consumers):
+        cdef uint32_t count = len(consumers)
+        cdef uint32_t i
+        cdef loop *l = self.running()
+        cdef list values = [int(v) for v in consumers]
+        cdef consumer_list *compiled = consumer_list_new(count)
+        if compiled is NULL:
+            raise MemoryError("consumer list")
+        for i in range(count):
+            compiled.indices[i] = <uint32_t>(<object>values[i] & 0xFFFFFFFF)
+        check(loop_set_consumers(l, track, compiled))
+
+    def transport_counters(self, uint32_t slot):
+        cdef transport_counters c
+        if not loop_read_transport(self.running(), slot, &c):
+            raise ValueError("index out of range")
+        return TransportCounters(c.packets_in, c.bytes_in, c.packets_out, c.bytes_out, c.auth_failed, c.replayed)
+
+    def track_counters(self, uint32_t track):
+        cdef track_counters c
+        if not loop_read_track(self.running(), track, &c):
+            raise ValueError("index out of range")
+        return TrackCounters(c.packets, c.payload_bytes, c.lost, c.jitter, c.audio_level, c.last_packet_ns)
+
+    def consumer_counters(self, uint32_t consumer_index):
+        cdef consumer_counters c
+        if not loop_read_consumer(self.running(), consumer_index, &c):
+            raise ValueError("index out of range")
+        return ConsumerCounters(c.packets, c.payload_bytes)
+
+    def drops(self):
+        cdef uint64_t values[64]
+        loop_drops(self.running(), values)
+        return {name: values[i] for i, name in enumerate(DROP_REASONS)}
+
+    def tables(self):
+        cdef table_counters c
+        loop_read_tables(self.running(), &c)
+        return Tables(c.transports, c.tracks, c.consumers, c.addresses)
+
+    def totals(self):
+        cdef loop_totals t
+        loop_read_totals(self.running(), &t)
+        return Totals(t.packets_in, t.packets_out, t.bytes_in, t.bytes_out, t.cpu_ns, t.rejected_commands,
+                      tuple([t.latency[i] for i in range(LATENCY_BUCKETS)]))
+
+    def close(self):
+        cdef loop *l = self._loop
+        if l is not NULL:
+            self._loop = NULL
+            with nogil:
+                loop_destroy(l)
+
+# ---------------------------------------------------------------------------------------------------- for tests
+
+cdef class Rewriter:
+    """The C side of rewriting without sockets and crypto: one source, one consumer. Tests compare it with reference.py."""
+
+    cdef reception _reception
+    cdef consumer _consumer
+    cdef consumer_layout _layout
+    cdef uint32_t _clock_rate
+    cdef uint8_t _level_in
+    cdef uint32_t _epoch
+
+    def __init__(self, *, uint32_t clock_rate, int source_level_extension, uint32_t ssrc, int payload_type, int audio_level_extension,
+                 int mid_extension, bytes mid, int sequence, uint32_t timestamp):
+        memset(&self._reception, 0, sizeof(self._reception))
+        memset(&self._consumer, 0, sizeof(self._consumer))
+        self._clock_rate = clock_rate
+        self._level_in = source_level_extension
+        self._epoch = EPOCH_FIRST
+        describe_consumer(&self._consumer, &self._layout, 0, ssrc, payload_type, audio_level_extension, mid_extension, mid, sequence, timestamp)
+
+    def new_epoch(self):
+        self._epoch += 1
+
+    def new_source(self):
+        memset(&self._reception, 0, sizeof(self._reception))
+        self._epoch += 1
+
+    def rewrite(self, bytes packet, uint32_t now_ms):
+        """(outgoing packet, index), or the name of the drop reason."""
+        cdef source_packet source
+        cdef uint8_t out[2048]
+        cdef size_t header_length, length
+        cdef uint64_t index
+        cdef uint8_t level_length = 0
+        cdef const uint8_t *level
+        cdef int reason = rtp_parse(<const uint8_t *>PyBytes_AS_STRING(packet), len(packet), &source.view)
+        if reason == DROP_NONE:
+            reason = rtp_check_padding(&source.view)
+        if reason != DROP_NONE:
+            return DROP_REASONS[reason]
+        level = rtp_find_extension(&source.view, self._level_in, &level_length)
+        source.index = reception_index(&self._reception, source.view.sequence)
+        source.clock_rate = self._clock_rate
+        source.now_ms = now_ms
+        source.epoch = self._epoch
+        source.level = level[0] if level is not NULL and level_length == 1 else -1
+        reception_update(&self._reception, source.index, source.view.timestamp, now_ms * <uint64_t>self._clock_rate // 1000)
+        reason = rewrite(&self._consumer, &self._layout, &source, out, DATAGRAM_ROOM - SRTP_MAX_OVERHEAD, &header_length, &length, &index)
+        if reason != DROP_NONE:
+            return DROP_REASONS[reason]
+        return PyBytes_FromStringAndSize(<const char *>out, length), index
+
+
+def protect(int profile, bytes key, bytes packet, size_t header_length, uint64_t index, bint use_evp):
+    """Protect one packet with a fresh context of ``key`` (master key and salt): for known-answer tests."""
+    cdef uint8_t buffer[2112]
+    cdef size_t length = len(packet)
+    if length > 2048 or header_length > length or len(key) != 16 + SALT_LENGTH(profile):
+        raise ValueError("packet or key has a wrong length")
+    load_library()
+    cdef srtp_keys *keys = srtp_keys_new(profile, <const uint8_t *>PyBytes_AS_STRING(key), <const uint8_t *>PyBytes_AS_STRING(key), use_evp)
+    if keys is NULL:
+        raise MemoryError("SRTP keys")
+    memcpy(buffer, PyBytes_AS_STRING(packet), length)
+    cdef bint ok = srtp_protect_rtp(keys, buffer, header_length, &length, index)
+    srtp_keys_free(keys)
+    if not ok:
+        raise RuntimeError("protection failed")
+    return PyBytes_FromStringAndSize(<const char *>buffer, length)

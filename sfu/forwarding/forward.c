@@ -1,0 +1,231 @@
+/* forward.c: the path of one datagram, from the first byte to the slots of the outbox. README.md tells it step by step. */
+#include "engine.h"
+#include "report.h"
+
+static void emit_datagram(struct loop *loop, enum event_type type, const struct transport *t, const union address *from,
+                          const uint8_t *datagram, size_t length) {
+    struct event event = {.type = (uint8_t)type, .length = (uint32_t)length, .address = *from};
+    if (t) {
+        event.slot = (uint32_t)(t - loop->table.transports);
+        event.generation = t->generation;
+    }
+    emit(loop, &event, datagram);
+}
+
+static void receive_rtcp(struct loop *loop, struct transport *t, uint8_t *packet, size_t length, const union address *from) {
+    enum drop_reason reason = length < 8 ? DROP_truncated : srtp_unprotect_rtcp_packet(t->association->keys, packet, &length);
+    if (reason == DROP_NONE)
+        reason = report_read(&loop->table, (uint32_t)(t - loop->table.transports), packet, length, loop->now.monotonic_ns);
+    if (reason == DROP_NONE)
+        emit_datagram(loop, EVENT_RTCP, t, from, packet, length);
+    else
+        drop(loop, reason);
+}
+
+/* An SSRC that no track claims may be decrypted only while the transport has few of them: libsrtp keeps a stream for each. */
+static bool may_decrypt_unknown(const struct transport *t, uint32_t ssrc) {
+    for (uint8_t i = 0; i < t->unknown_count; i++)
+        if (t->unknown_ssrcs[i] == ssrc)
+            return true;
+    return t->unknown_count < MAX_UNKNOWN_SSRCS;
+}
+
+static void report_unknown(struct loop *loop, struct transport *t, const struct rtp_view *view) {
+    bool known = false;
+    for (uint8_t i = 0; i < t->unknown_count; i++)
+        known = known || t->unknown_ssrcs[i] == view->ssrc;
+    if (!known)
+        t->unknown_ssrcs[t->unknown_count++] = view->ssrc;
+    drop(loop, DROP_unknown_ssrc);
+    if (known && loop->now.monotonic_ns - t->unknown_reported_ns < 1000000000u)
+        return;
+    t->unknown_reported_ns = loop->now.monotonic_ns;
+    uint8_t mid_length = 0;
+    const uint8_t *mid = rtp_find_extension(view, t->association->mid_extension, &mid_length);
+    struct event event = {
+        .type = EVENT_UNKNOWN_SSRC,
+        .payload_type = view->payload_type,
+        .mid_length = mid ? mid_length : 0,
+        .slot = (uint32_t)(t - loop->table.transports),
+        .generation = t->generation,
+        .value = view->ssrc,
+        .length = mid ? mid_length : 0,
+    };
+    emit(loop, &event, mid);
+}
+
+static void count_unprotect_failure(struct transport *t, enum drop_reason reason) {
+    if (reason == DROP_auth_failed)
+        counter_add(&t->auth_failed, 1);
+    else if (reason == DROP_replayed)
+        counter_add(&t->replayed, 1);
+}
+
+/* Whether the packet belongs to the SSRC that is forwarded; the first packet of a newer one takes over. */
+static bool select_encoding(struct loop *loop, struct track *track, const struct encoding *encoding) {
+    if (encoding->order == track->current)
+        return true;
+    if (encoding->order < track->current)
+        return false;
+    if (track->current)
+        track_new_epoch(&loop->table, track);
+    track->current = encoding->order;
+    return true;
+}
+
+static void note_reception(struct loop *loop, struct track *track, struct encoding *encoding, const struct source_packet *source) {
+    struct reception *r = &encoding->reception;
+    uint64_t arrival = (uint64_t)((unsigned __int128)loop->now.monotonic_ns * track->clock_rate / 1000000000u);
+    reception_update(r, source->index, source->view.timestamp, arrival);
+    int64_t lost = reception_lost(r);
+    counter_set(&track->lost, lost > 0 ? (uint64_t)lost : 0);
+    counter_set(&track->jitter, r->jitter16 >> 4);
+    counter_add(&track->packets, 1);
+    counter_add(&track->payload_bytes, source->view.payload_length);
+    counter_set(&track->last_packet_ns, loop->now.monotonic_ns);
+    if (source->level >= 0)
+        counter_set(&track->audio_level, (uint64_t)(source->level & 0x7F));
+}
+
+static void send_copy(struct loop *loop, uint32_t index, const struct source_packet *source, uint64_t arrival_ns) {
+    struct consumer *consumer = &loop->table.consumers[index];
+    const struct consumer_layout *layout = &loop->table.layouts[index];
+    const struct transport *t = &loop->table.transports[consumer->transport];
+    if (!layout->active || !t->association || !t->address_length) {
+        drop(loop, DROP_not_connected);
+        return;
+    }
+    struct outbox *outbox = outbox_for(loop, t->address.any.sa_family);
+    uint8_t *out = outbox_slot(outbox);
+    size_t header_length, length;
+    uint64_t out_index;
+    enum drop_reason reason =
+        rewrite(consumer, layout, source, out, DATAGRAM_ROOM - SRTP_MAX_OVERHEAD, &header_length, &length, &out_index);
+    if (reason == DROP_NONE && !srtp_protect_rtp(t->association->keys, out, header_length, &length, out_index))
+        reason = DROP_protect_failed;
+    if (reason != DROP_NONE) {
+        drop(loop, reason);
+        return;
+    }
+    struct slot_origin origin = {consumer->transport, index, source->view.payload_length, arrival_ns};
+    loop->sent_since_commands++;
+    if (outbox_add(outbox, &t->address, t->address_length, length, origin))
+        outbox_flush(outbox, &loop->table, &loop->traffic);
+}
+
+/* The hot loop: the pre-resolved list, two entries ahead of the processor. */
+static void fan_out(struct loop *loop, const struct track *track, const struct source_packet *source, uint64_t arrival_ns) {
+    const struct consumer_list *list = track->consumers;
+    for (uint32_t i = 0; i < list->count; i++) {
+        if (i + 2 < list->count) {
+            uint32_t ahead = list->indices[i + 2];
+            __builtin_prefetch(&loop->table.consumers[ahead], 1);
+            __builtin_prefetch(&loop->table.layouts[ahead]);
+        }
+        send_copy(loop, list->indices[i], source, arrival_ns);
+    }
+}
+
+static void announce(struct loop *loop, struct track *track) {
+    track->announced = true;
+    struct event event = {
+        .type = EVENT_FIRST_PACKET,
+        .slot = track->transport,
+        .generation = loop->table.transports[track->transport].generation,
+        .value = (uint32_t)(track - loop->table.tracks),
+    };
+    emit(loop, &event, NULL);
+}
+
+/* An authentic packet of a known SSRC. */
+static enum drop_reason forward(struct loop *loop, struct track *track, struct encoding *encoding, const struct rtp_view *view,
+                                uint64_t arrival_ns) {
+    struct source_packet source = {
+        .view = *view,
+        .index = reception_index(&encoding->reception, view->sequence),
+        .clock_rate = track->clock_rate,
+        .now_ms = loop->now.ms,
+        .level = -1,
+    };
+    uint8_t level_length = 0;
+    const uint8_t *level = rtp_find_extension(view, track->audio_level_extension, &level_length);
+    if (level && level_length == 1)
+        source.level = *level;
+    if (view->payload_type != track->payload_type)
+        return DROP_bad_payload_type;
+    note_reception(loop, track, encoding, &source);
+    if (!track->announced)
+        announce(loop, track);
+    if (track->paused)
+        return DROP_paused;
+    if (!select_encoding(loop, track, encoding))
+        return DROP_stale;
+    if (!track->consumers || track->consumers->count == 0)
+        return DROP_no_consumer;
+    source.epoch = track->epoch;
+    fan_out(loop, track, &source, arrival_ns);
+    return DROP_NONE;
+}
+
+static enum drop_reason receive_rtp(struct loop *loop, struct transport *t, uint8_t *packet, size_t length, uint64_t arrival_ns) {
+    struct rtp_view view;
+    struct encoding *encoding = NULL;
+    size_t wire_length = length;
+    enum drop_reason reason = rtp_parse(packet, length, &view); /* the header is in the clear, and tells the SSRC */
+    if (reason != DROP_NONE)
+        return reason;
+    struct track *track = table_find_track(&loop->table, (uint32_t)(t - loop->table.transports), view.ssrc, &encoding);
+    if (!track && !may_decrypt_unknown(t, view.ssrc))
+        return DROP_too_many_ssrcs;
+    reason = srtp_unprotect_rtp(t->association->keys, packet, &length);
+    if (reason != DROP_NONE) {
+        count_unprotect_failure(t, reason);
+        return reason;
+    }
+    /* Once more: now the length is the plaintext's, and an encrypted header extension would have changed. */
+    reason = rtp_parse(packet, length, &view);
+    if (reason == DROP_NONE)
+        reason = rtp_check_padding(&view);
+    if (reason != DROP_NONE)
+        return reason;
+    counter_add(&loop->traffic.packets_in, 1);
+    counter_add(&loop->traffic.bytes_in, wire_length);
+    if (!track) {
+        report_unknown(loop, t, &view);
+        return DROP_NONE;
+    }
+    return forward(loop, track, encoding, &view, arrival_ns);
+}
+
+void receive_datagram(struct loop *loop, uint8_t *datagram, size_t length, const union address *from, uint64_t arrival_ns) {
+    enum packet_kind kind = classify(datagram, length);
+    if (kind == PACKET_OTHER) {
+        drop(loop, length < 2 ? DROP_truncated : DROP_bad_version);
+        return;
+    }
+    if (kind == PACKET_STUN) {
+        if (stun_is_plausible(datagram, length))
+            emit_datagram(loop, EVENT_STUN, NULL, from, datagram, length);
+        else
+            drop(loop, DROP_bad_stun);
+        return;
+    }
+    struct transport *t = table_find_transport(&loop->table, from);
+    if (!t) {
+        drop(loop, DROP_unknown_address);
+        return;
+    }
+    counter_add(&t->packets_in, 1);
+    counter_add(&t->bytes_in, length);
+    if (kind == PACKET_DTLS) {
+        emit_datagram(loop, EVENT_DTLS, t, from, datagram, length);
+    } else if (!t->association) {
+        drop(loop, DROP_no_keys);
+    } else if (kind == PACKET_RTCP) {
+        receive_rtcp(loop, t, datagram, length, from);
+    } else {
+        enum drop_reason reason = receive_rtp(loop, t, datagram, length, arrival_ns);
+        if (reason != DROP_NONE)
+            drop(loop, reason);
+    }
+}

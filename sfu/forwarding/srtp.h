@@ -1,0 +1,54 @@
+/* srtp.h: SRTP protection with the libsrtp and the OpenSSL that live inside pylibsrtp's wheel.
+ *
+ * Thread: srtp_library_load once before all else. Keys are made by any thread, then used by the forwarding thread alone
+ * (libsrtp sessions and EVP contexts are not thread-safe), then freed by any thread.
+ * Ownership: srtp_keys belongs to whoever holds the pointer; it zeroes its secrets when freed.
+ * Failure: NULL or false, with a sentence in `error` where one is passed; unprotect returns a drop reason.
+ *
+ * Outgoing AEAD_AES_128_GCM packets are encrypted by EVP directly (RFC 7714), three times faster than through libsrtp; the
+ * packet index is the caller's, so that a nonce is spent exactly once. Everything else goes through libsrtp.
+ */
+#ifndef ANTIPHON_SRTP_H
+#define ANTIPHON_SRTP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "wire.h"
+
+enum { PROFILE_AES128_CM_SHA1_80 = 1, PROFILE_AEAD_AES_128_GCM = 7 };
+
+/* Bytes that protection may add: GCM tag of 16 (RFC 7714 13.2), or for RTCP index of 4 and tag of 16. */
+#define SRTP_MAX_OVERHEAD 16
+#define SRTCP_MAX_OVERHEAD 20
+/* RFC 3711 3.3.2 asks for 64 at least; a burst after Wi-Fi stalls reorders more. */
+#define SRTP_REPLAY_WINDOW 1024
+
+struct srtp_keys;
+
+/* `path`: file of pylibsrtp's extension module, already imported. Fills `error` and returns false where a symbol is missing or a
+ * known-answer test of libsrtp fails. */
+bool srtp_library_load(const char *path, char *error, size_t error_size);
+
+/* True where EVP was found and passed its known-answer tests (RFC 7714 16.1.1, RFC 3711 B.3). */
+bool srtp_evp_available(void);
+
+/* Keys are master key and master salt: 16+12 bytes for GCM, 16+14 for CM. NULL where libsrtp or EVP has no memory left.
+ * `use_evp` false forces libsrtp also for GCM. */
+struct srtp_keys *srtp_keys_new(int profile, const uint8_t *rx_key, const uint8_t *tx_key, bool use_evp);
+void srtp_keys_free(struct srtp_keys *keys);
+
+/* In place; *length shrinks to the plaintext. */
+enum drop_reason srtp_unprotect_rtp(struct srtp_keys *keys, uint8_t *packet, size_t *length);
+enum drop_reason srtp_unprotect_rtcp_packet(struct srtp_keys *keys, uint8_t *packet, size_t *length);
+
+/* In place, `header_length` bytes of header and then payload; `index` = ROC * 2^16 + sequence (RFC 3711 3.3.1). There must be room for
+ * SRTP_MAX_OVERHEAD more bytes. The same (SSRC, index) must never be passed twice. */
+bool srtp_protect_rtp(struct srtp_keys *keys, uint8_t *packet, size_t header_length, size_t *length, uint64_t index);
+bool srtp_protect_rtcp_packet(struct srtp_keys *keys, uint8_t *packet, size_t *length);
+
+/* For tests: session key and salt from master key and salt (RFC 3711 4.3.1 with the labels of SRTP). */
+bool srtp_derive(const uint8_t *master_key, const uint8_t *master_salt, size_t salt_length, uint8_t *key16, uint8_t *salt14);
+
+#endif
