@@ -1,0 +1,339 @@
+/**
+ * The client of an Antiphon server: one socket, at most one room, one microphone.
+ *
+ *     disconnected ── connect ──▶ connecting ──▶ connected ── createRoom, joinRoom ──▶ in_room
+ *          ▲                          │             │  ▲                                  │
+ *          └── close, lost socket ────┴─────────────┘  └──────────── leaveRoom ───────────┤
+ *          └──────────────────────────────── close, lost socket ──────────────────────────┘
+ *
+ * Every failure of a call rejects its promise and is an `error` event as well, so an application may listen in one place.
+ */
+
+import { AntiphonError, superseded } from "./errors.js";
+import {
+  DisconnectedEvent,
+  DrainingEvent,
+  ErrorEvent,
+  RoomJoinedEvent,
+  RoomLeftEvent,
+  RoomMovedEvent,
+  StateChangeEvent,
+  TypedEventTarget,
+} from "./events.js";
+import { Publishing } from "./publishing.js";
+import { Room } from "./room.js";
+import { serverError, Signaling, socketUrl } from "./signaling.js";
+
+/** @typedef {"disconnected" | "connecting" | "connected" | "in_room"} ClientState */
+/** @typedef {import("./messages.js").ServerMessage} ServerMessage */
+
+/**
+ * @template {import("./messages.js").ServerMessageType} T
+ * @typedef {import("./messages.js").Received<T>} Received
+ */
+
+/** Refusals of messages that nobody waits for and that people can do nothing about. */
+const QUIET_REQUESTS = new Set(["publisher_ice_candidate", "consumer_ice_candidate", "close_consumer", "close_publisher", "ping"]);
+
+/**
+ * @extends {TypedEventTarget<{
+ *   statechange: StateChangeEvent, disconnected: DisconnectedEvent, error: ErrorEvent, roomjoined: RoomJoinedEvent,
+ *   roomleft: RoomLeftEvent, roommoved: RoomMovedEvent, draining: DrainingEvent}>}
+ */
+export class AntiphonClient extends TypedEventTarget {
+  /** @type {ClientState} */
+  #state = "disconnected";
+  /** @type {Signaling | null} */
+  #signaling = null;
+  /** @type {string | null} */
+  #userId = null;
+  /** @type {RTCIceServer[]} */
+  #iceServers = [];
+  /** @type {Room | null} */
+  #room = null;
+  /** @type {MediaStreamTrack | null} */
+  #track = null;
+  /** @type {Publishing | null} */
+  #publishing = null;
+  #muted = false;
+
+  get state() {
+    return this.#state;
+  }
+
+  /** Id of this client on the server; null while disconnected. */
+  get userId() {
+    return this.#userId;
+  }
+
+  /** The room this client is in. */
+  get room() {
+    return this.#room;
+  }
+
+  get muted() {
+    return this.#muted;
+  }
+
+  /** Every media connection, for statistics: `userId` is the person heard on it, null for the own microphone. */
+  get connections() {
+    const own = this.#publishing?.peerConnection;
+    /** @type {{direction: "send" | "receive", userId: string | null, peerConnection: RTCPeerConnection}[]} */
+    const all = own ? [{ direction: "send", userId: null, peerConnection: own }] : [];
+    return all.concat((this.#room?.connections ?? []).map((one) => ({ direction: "receive", ...one })));
+  }
+
+  /**
+   * Connects and registers.
+   *
+   * @param {string} url of the server (`https://host`) or of its socket (`wss://host/ws`)
+   * @param {string} username 1 to 64 characters
+   * @returns {Promise<void>}
+   * @throws {AntiphonError} `unreachable`, `already_connected`, `invalid_username`, ...
+   */
+  connect(url, username) {
+    return this.#reporting(this.#connect(url, username));
+  }
+
+  /** Makes a room and enters it. @returns {Promise<Room>} */
+  createRoom() {
+    return this.#reporting(this.#enter({ type: "create_room" }));
+  }
+
+  /**
+   * Enters a room.
+   *
+   * @param {string} roomId
+   * @returns {Promise<Room>}
+   * @throws {AntiphonError} `room_not_found`, `room_full`, `already_in_room`, ...
+   */
+  joinRoom(roomId) {
+    return this.#reporting(this.#enter({ type: "join_room", room_id: roomId }));
+  }
+
+  /** Leaves the room; the microphone stays and is published in the next one. */
+  leaveRoom() {
+    return this.#reporting(this.#leave());
+  }
+
+  /**
+   * Sends this microphone: now if in a room, and in every room entered later, until {@link unpublish}.
+   *
+   * @param {MediaStream | MediaStreamTrack} source a stream's first audio track is taken; it stays the caller's to stop
+   * @returns {Promise<void>} when others can hear it; at once while in no room
+   */
+  publish(source) {
+    this.#track = "getAudioTracks" in source ? (source.getAudioTracks()[0] ?? null) : source;
+    return this.#reporting(this.#startPublishing());
+  }
+
+  /** Stops sending the microphone, in this room and in later ones. */
+  unpublish() {
+    this.#track = null;
+    if (!this.#publishing) return;
+    this.#stopPublishing();
+    this.#signaling?.send({ type: "close_publisher" });
+  }
+
+  /**
+   * While muted nothing of the microphone leaves this machine, and the others are told. Holds across rooms.
+   *
+   * @param {boolean} muted
+   */
+  async setMuted(muted) {
+    if (muted === this.#muted) return;
+    this.#muted = muted;
+    if (this.#room) this.#signaling?.send({ type: "set_muted", muted });
+    this.#room?.change(this.#room.local.userId, { muted });
+    await this.#publishing?.setMuted(muted);
+  }
+
+  /** Leaves and disconnects. The client can connect again. */
+  close() {
+    this.#signaling?.close();
+  }
+
+  // ---------------------------------------------------------------------------------------------- calls
+
+  /**
+   * @param {string} url
+   * @param {string} username
+   */
+  async #connect(url, username) {
+    if (this.#signaling) throw new AntiphonError("already_connected", "You are connected already.");
+    const address = socketUrl(url);
+    const signaling = new Signaling();
+    this.#signaling = signaling;
+    signaling.on("message", (event) => this.#onMessage(event.message));
+    signaling.on("close", (event) => this.#onClose(signaling, event.error));
+    this.#setState("connecting");
+    try {
+      await signaling.open(address);
+      const registered = await signaling.request({ type: "register", username }, "registered");
+      this.#userId = registered.user_id;
+      this.#iceServers = registered.ice_servers ?? [];
+      this.#setState("connected");
+    } catch (error) {
+      signaling.close();
+      throw error;
+    }
+  }
+
+  /**
+   * @param {Extract<import("./messages.js").ClientMessage, {type: "create_room" | "join_room"}>} message
+   * @returns {Promise<Room>}
+   */
+  async #enter(message) {
+    const signaling = await this.#requireSignaling();
+    // The room itself is made by #onMessage, before any message that follows is read.
+    await signaling.request(message, "room_joined");
+    if (!this.#room) throw superseded();
+    return this.#room;
+  }
+
+  async #leave() {
+    const signaling = await this.#requireSignaling();
+    await signaling.request({ type: "leave_room" }, "room_left");
+  }
+
+  async #requireSignaling() {
+    if (!this.#signaling || this.#state === "connecting") {
+      throw new AntiphonError("disconnected", "Connect to the server first.");
+    }
+    return this.#signaling;
+  }
+
+  async #startPublishing() {
+    const [room, signaling, track] = [this.#room, this.#signaling, this.#track];
+    if (!room || !signaling || !track) return;
+    this.#stopPublishing();
+    const publishing = new Publishing({
+      signaling,
+      iceServers: this.#iceServers,
+      track,
+      muted: this.#muted,
+      onChange: (live) => room.change(room.local.userId, { publishing: live }),
+      onError: (error) => this.#report(error),
+    });
+    this.#publishing = publishing;
+    await publishing.start();
+  }
+
+  #stopPublishing() {
+    this.#publishing?.stop();
+    this.#publishing = null;
+    this.#room?.change(this.#room.local.userId, { publishing: false });
+  }
+
+  // ---------------------------------------------------------------------------------------------- what the server says
+
+  /** @param {ServerMessage} message */
+  #onMessage(message) {
+    switch (message.type) {
+      case "room_joined":
+        this.#onRoomJoined(message);
+        return;
+      case "room_left":
+        this.#closeRoom();
+        this.#setState("connected");
+        return;
+      case "publisher_ice_candidate":
+        this.#publishing?.addCandidate(message.candidate);
+        return;
+      case "server_draining":
+        this.dispatchEvent(new DrainingEvent(message.deadline_s));
+        return;
+      case "error":
+        if (!QUIET_REQUESTS.has(message.request ?? "")) this.#report(serverError(message));
+        return;
+      default:
+        this.#room?.onMessage(message);
+    }
+    if (message.type === "publisher_closed" && message.user_id === this.#userId) this.#publishing?.onClosedByServer();
+    if (message.type === "room_moved") this.#onRoomMoved(message.reason);
+  }
+
+  /** @param {Received<"room_joined">} message */
+  #onRoomJoined(message) {
+    const signaling = this.#signaling;
+    if (!signaling || this.#userId === null) return;
+    this.#closeRoom();
+    this.#room = new Room({
+      id: message.room_id,
+      localUserId: this.#userId,
+      people: message.participants,
+      signaling,
+      iceServers: this.#iceServers,
+      onError: (error) => this.#report(error),
+    });
+    this.#setState("in_room");
+    this.dispatchEvent(new RoomJoinedEvent(this.#room));
+    if (this.#muted) {
+      signaling.send({ type: "set_muted", muted: true });
+      this.#room.change(this.#userId, { muted: true });
+    }
+    // Failures arrive as `error` events: entering the room has succeeded.
+    this.#reporting(this.#startPublishing()).catch(() => {});
+  }
+
+  /** @param {string} reason */
+  #onRoomMoved(reason) {
+    this.dispatchEvent(new RoomMovedEvent(reason));
+    this.#reporting(this.#startPublishing()).catch(() => {});
+  }
+
+  /**
+   * @param {Signaling} signaling
+   * @param {AntiphonError | null} error
+   */
+  #onClose(signaling, error) {
+    if (signaling !== this.#signaling) return;
+    const wasConnected = this.#userId !== null;
+    this.#closeRoom();
+    this.#signaling = null;
+    this.#userId = null;
+    this.#setState("disconnected");
+    if (wasConnected) this.dispatchEvent(new DisconnectedEvent(error));
+  }
+
+  #closeRoom() {
+    const room = this.#room;
+    if (!room) return;
+    this.#stopPublishing();
+    this.#room = null;
+    room.close();
+    this.dispatchEvent(new RoomLeftEvent(room));
+  }
+
+  /** @param {ClientState} state */
+  #setState(state) {
+    const previous = this.#state;
+    if (state === previous) return;
+    this.#state = state;
+    this.dispatchEvent(new StateChangeEvent(state, previous));
+  }
+
+  // ---------------------------------------------------------------------------------------------- failures
+
+  /**
+   * Makes a failed call an event as well.
+   *
+   * @template T
+   * @param {Promise<T>} call
+   * @returns {Promise<T>}
+   */
+  async #reporting(call) {
+    try {
+      return await call;
+    } catch (thrown) {
+      const error = AntiphonError.from(thrown, "connection_failed", "Something went wrong in this page.");
+      if (error.code !== "superseded") this.#report(error);
+      throw error;
+    }
+  }
+
+  /** @param {AntiphonError} error */
+  #report(error) {
+    this.dispatchEvent(new ErrorEvent(error));
+  }
+}

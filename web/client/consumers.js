@@ -1,0 +1,189 @@
+/**
+ * Hearing the room over one connection per person who publishes (`create_consumer`).
+ *
+ * It fulfils {@link Hearing}, behind which a room does not know how its people are heard.
+ */
+
+import { Backoff } from "./backoff.js";
+import { Connection } from "./connection.js";
+import { AntiphonError } from "./errors.js";
+
+/** @typedef {import("./signaling.js").Signaling} Signaling */
+/** @typedef {import("./messages.js").ServerMessage} ServerMessage */
+
+/**
+ * How a room hears its people.
+ *
+ * @typedef {object} Hearing
+ * @property {(userId: string) => void} add this person publishes: hear them
+ * @property {(userId: string) => void} remove this person publishes no longer
+ * @property {(message: ServerMessage) => void} onMessage every message of the server; takes what concerns it
+ * @property {() => void} close
+ * @property {() => {userId: string | null, peerConnection: RTCPeerConnection}[]} connections userId null: several people
+ */
+
+/**
+ * What a Hearing tells.
+ *
+ * @typedef {object} HearingListener
+ * @property {(userId: string, track: MediaStreamTrack, receiver: RTCRtpReceiver) => void} onTrack
+ * @property {(userId: string) => void} onTrackEnded
+ * @property {(error: AntiphonError) => void} onError somebody cannot be heard
+ */
+
+/** Refusals that mean "no longer there": a notice about it is on its way, and nothing is to be done. */
+const GONE = new Set(["not_publishing", "publisher_not_found", "not_in_room", "superseded", "disconnected"]);
+
+/** Closed by the server for these reasons, it is not asked for again by this client. */
+const FINAL_REASONS = new Set(["replaced", "closed"]);
+
+/** One person's connection. */
+class Consumer {
+  /** @type {string | null} */
+  consumerId = null;
+  closed = false;
+  backoff = new Backoff();
+  /** @type {Connection | null} */
+  connection = null;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  retryTimer;
+  /** @param {string} userId */
+  constructor(userId) {
+    this.userId = userId;
+  }
+}
+
+/** @implements {Hearing} */
+export class ConnectionPerPerson {
+  #signaling;
+  #iceServers;
+  #listener;
+  /** @type {Map<string, Consumer>} by user id */
+  #consumers = new Map();
+
+  /**
+   * @param {Signaling} signaling
+   * @param {RTCIceServer[]} iceServers
+   * @param {HearingListener} listener
+   */
+  constructor(signaling, iceServers, listener) {
+    this.#signaling = signaling;
+    this.#iceServers = iceServers;
+    this.#listener = listener;
+  }
+
+  /** @param {string} userId */
+  add(userId) {
+    this.remove(userId);
+    const consumer = new Consumer(userId);
+    this.#consumers.set(userId, consumer);
+    void this.#start(consumer);
+  }
+
+  /** @param {string} userId */
+  remove(userId) {
+    const consumer = this.#consumers.get(userId);
+    if (!consumer) return;
+    this.#consumers.delete(userId);
+    consumer.closed = true;
+    clearTimeout(consumer.retryTimer);
+    this.#closeConnection(consumer);
+  }
+
+  /** @param {ServerMessage} message */
+  onMessage(message) {
+    if (message.type === "consumer_ice_candidate") this.#byId(message.consumer_id)?.connection?.addCandidate(message.candidate);
+    if (message.type !== "consumer_closed") return;
+    const consumer = this.#byId(message.consumer_id);
+    if (!consumer) return;
+    if (FINAL_REASONS.has(message.reason)) this.remove(consumer.userId);
+    else this.#lost(consumer, new AntiphonError("connection_failed", "The media connection to the server broke."));
+  }
+
+  close() {
+    for (const userId of [...this.#consumers.keys()]) this.remove(userId);
+  }
+
+  connections() {
+    return [...this.#consumers.values()].flatMap(({ userId, connection }) =>
+      connection ? [{ userId, peerConnection: connection.peerConnection }] : [],
+    );
+  }
+
+  /** @param {Consumer} consumer */
+  async #start(consumer) {
+    const { userId } = consumer;
+    try {
+      consumer.backoff.started(performance.now());
+      const created = await this.#signaling.request({ type: "create_consumer", publisher_user_id: userId }, "consumer_created", {
+        matches: (answer) => answer.publisher_user_id === userId,
+      });
+      // Whoever is gone meanwhile took the consumer along, and a newer one for the same person replaced it.
+      if (consumer.closed) return;
+      consumer.consumerId = created.consumer_id;
+      consumer.connection = this.#connect(consumer, created.consumer_id);
+      const sdp = await consumer.connection.answer(created.sdp);
+      if (consumer.closed) return;
+      this.#signaling.send({ type: "consumer_answer", consumer_id: created.consumer_id, sdp });
+      consumer.connection.flushCandidates();
+    } catch (thrown) {
+      const error = AntiphonError.from(thrown, "connection_failed", "Someone in the room cannot be heard.");
+      if (consumer.closed) return;
+      if (GONE.has(error.code)) this.remove(userId);
+      else this.#lost(consumer, error);
+    }
+  }
+
+  /**
+   * @param {Consumer} consumer
+   * @param {string} consumerId
+   * @returns {Connection}
+   */
+  #connect(consumer, consumerId) {
+    /** @type {Connection} */
+    const connection = new Connection({
+      iceServers: this.#iceServers,
+      onCandidate: (candidate) =>
+        this.#signaling.send(
+          { type: "consumer_ice_candidate", consumer_id: consumerId, candidate },
+          { background: true, wanted: () => consumer.connection === connection },
+        ),
+      onTrack: (track, receiver) => this.#listener.onTrack(consumer.userId, track, receiver),
+      onFailed: (error) => {
+        this.#signaling.send({ type: "close_consumer", consumer_id: consumerId });
+        this.#lost(consumer, error);
+      },
+    });
+    return connection;
+  }
+
+  /**
+   * @param {Consumer} consumer
+   * @param {AntiphonError} error
+   */
+  #lost(consumer, error) {
+    if (consumer.closed) return;
+    this.#closeConnection(consumer);
+    const delayMs = consumer.backoff.broke(performance.now());
+    if (delayMs === null) {
+      this.remove(consumer.userId);
+      this.#listener.onError(error);
+      return;
+    }
+    consumer.retryTimer = setTimeout(() => void this.#start(consumer), delayMs);
+  }
+
+  /** @param {Consumer} consumer */
+  #closeConnection(consumer) {
+    if (!consumer.connection) return;
+    consumer.connection.close();
+    consumer.connection = null;
+    consumer.consumerId = null;
+    this.#listener.onTrackEnded(consumer.userId);
+  }
+
+  /** @param {string} consumerId */
+  #byId(consumerId) {
+    return [...this.#consumers.values()].find((consumer) => consumer.consumerId === consumerId);
+  }
+}

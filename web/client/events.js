@@ -1,0 +1,143 @@
+/**
+ * Events of the library: one class each, so that an editor knows the fields of every event.
+ */
+
+/** @typedef {import("./errors.js").AntiphonError} AntiphonError */
+/** @typedef {import("./client.js").ClientState} ClientState */
+/** @typedef {import("./room.js").Room} Room */
+/** @typedef {import("./room.js").Participant} Participant */
+/** @typedef {import("./messages.js").ServerMessage} ServerMessage */
+
+/**
+ * An EventTarget that knows its events. `addEventListener` works as everywhere; `on` is the typed way.
+ *
+ * @template {Record<string, Event>} Events
+ */
+export class TypedEventTarget extends EventTarget {
+  /**
+   * Calls `listener` for each event of this type until the returned function is called.
+   *
+   * @template {keyof Events & string} T
+   * @param {T} type
+   * @param {(event: Events[T]) => void} listener
+   * @returns {() => void} ends it
+   */
+  on(type, listener) {
+    const target = /** @type {EventListener} */ (/** @type {unknown} */ (listener));
+    this.addEventListener(type, target);
+    return () => this.removeEventListener(type, target);
+  }
+}
+
+/** `statechange`: the client is in another state. */
+export class StateChangeEvent extends Event {
+  /**
+   * @param {ClientState} state
+   * @param {ClientState} previous
+   */
+  constructor(state, previous) {
+    super("statechange");
+    /** @readonly */ this.state = state;
+    /** @readonly */ this.previous = previous;
+  }
+}
+
+/** `disconnected`: the socket is gone and everything is closed. `error` says why; null after `close()`. */
+export class DisconnectedEvent extends Event {
+  /** @param {AntiphonError | null} error */
+  constructor(error) {
+    super("disconnected");
+    /** @readonly */ this.error = error;
+  }
+}
+
+/** `error`: something failed. Failures of a call that returned a promise arrive here as well. */
+export class ErrorEvent extends Event {
+  /** @param {AntiphonError} error */
+  constructor(error) {
+    super("error");
+    /** @readonly */ this.error = error;
+  }
+}
+
+/** `roomjoined`: this client is in `room`. */
+export class RoomJoinedEvent extends Event {
+  /** @param {Room} room */
+  constructor(room) {
+    super("roomjoined");
+    /** @readonly */ this.room = room;
+  }
+}
+
+/** `roomleft`: this client is no longer in `room`. */
+export class RoomLeftEvent extends Event {
+  /** @param {Room} room */
+  constructor(room) {
+    super("roomleft");
+    /** @readonly */ this.room = room;
+  }
+}
+
+/** `roommoved`: the server moves the room; media pauses and comes back by itself. */
+export class RoomMovedEvent extends Event {
+  /** @param {string} reason */
+  constructor(reason) {
+    super("roommoved");
+    /** @readonly */ this.reason = reason;
+  }
+}
+
+/** `draining`: the server will stop in `deadlineSeconds`. */
+export class DrainingEvent extends Event {
+  /** @param {number} deadlineSeconds */
+  constructor(deadlineSeconds) {
+    super("draining");
+    /** @readonly */ this.deadlineSeconds = deadlineSeconds;
+  }
+}
+
+/**
+ * `participantjoined`, `participantleft`, and `participantchanged` (muted, publishing or heard became something else).
+ */
+export class ParticipantEvent extends Event {
+  /**
+   * @param {"participantjoined" | "participantleft" | "participantchanged"} type
+   * @param {Participant} participant
+   */
+  constructor(type, participant) {
+    super(type);
+    /** @readonly */ this.participant = participant;
+  }
+}
+
+/** `trackadded`, `trackremoved`: a participant's sound can be played from `stream`, or no longer. */
+export class TrackEvent extends Event {
+  /**
+   * @param {"trackadded" | "trackremoved"} type
+   * @param {Participant} participant
+   * @param {MediaStream} stream holds this one track; made for `audio.srcObject`
+   */
+  constructor(type, participant, stream) {
+    super(type);
+    /** @readonly */ this.participant = participant;
+    /** @readonly */ this.stream = stream;
+  }
+}
+
+/** `message` of Signaling: the server said something. */
+export class MessageEvent extends Event {
+  /** @param {ServerMessage} message */
+  constructor(message) {
+    super("message");
+    /** @readonly */ this.message = message;
+  }
+}
+
+/** `close` of Signaling: the socket is gone. `error` is null when this side closed it. */
+export class CloseEvent extends Event {
+  /** @param {AntiphonError | null} error */
+  constructor(error) {
+    super("close");
+    /** @readonly */ this.error = error;
+  }
+}

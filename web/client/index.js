@@ -1,0 +1,28 @@
+/**
+ * Antiphon's client library: everything an application may import.
+ *
+ *     import { AntiphonClient } from "./client/index.js";
+ *     const client = new AntiphonClient();
+ *     client.on("roomjoined", ({ room }) => room.on("trackadded", ({ stream }) => play(stream)));
+ *     await client.connect("https://talk.example", "Ann");
+ *     await client.joinRoom(roomId);
+ *     await client.publish(await navigator.mediaDevices.getUserMedia({ audio: true }));
+ *
+ * No dependencies and no DOM: it runs wherever there are WebSocket and RTCPeerConnection. example.html shows a whole page.
+ */
+
+export { AntiphonClient } from "./client.js";
+export { AntiphonError } from "./errors.js";
+export {
+  DisconnectedEvent,
+  DrainingEvent,
+  ErrorEvent,
+  ParticipantEvent,
+  RoomJoinedEvent,
+  RoomLeftEvent,
+  RoomMovedEvent,
+  StateChangeEvent,
+  TrackEvent,
+} from "./events.js";
+export { createAudioContext, LocalLevel, meterPosition, Smoother, SPEAKING_LEVEL } from "./levels.js";
+export { Participant, Room } from "./room.js";

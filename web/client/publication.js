@@ -1,0 +1,98 @@
+/**
+ * One attempt to send this participant's microphone: from `create_publisher` to the end of that connection.
+ *
+ *     new ── start() ──▶ offered ──▶ answered ── audio_published ──▶ established
+ *      └───────────────────────┴────────────┴── close(), onLost ────────┴──▶ closed
+ */
+
+import { Connection } from "./connection.js";
+import { superseded } from "./errors.js";
+
+/** @typedef {import("./signaling.js").Signaling} Signaling */
+/** @typedef {import("./errors.js").AntiphonError} AntiphonError */
+
+export class Publication {
+  #signaling;
+  #track;
+  #muted;
+  #connection;
+  #ending = new AbortController();
+  #established = false;
+
+  /**
+   * @param {object} options
+   * @param {Signaling} options.signaling
+   * @param {RTCIceServer[]} options.iceServers
+   * @param {MediaStreamTrack} options.track
+   * @param {boolean} options.muted
+   * @param {(error: AntiphonError) => void} options.onLost the connection broke by itself
+   */
+  constructor({ signaling, iceServers, track, muted, onLost }) {
+    this.#signaling = signaling;
+    this.#track = track;
+    this.#muted = muted;
+    this.#connection = new Connection({
+      iceServers,
+      onCandidate: (candidate) =>
+        signaling.send({ type: "publisher_ice_candidate", candidate }, { background: true, wanted: () => !this.closed }),
+      onFailed: (error) => {
+        this.close();
+        onLost(error);
+      },
+    });
+  }
+
+  get peerConnection() {
+    return this.#connection.peerConnection;
+  }
+
+  /** The server has said that others can hear it. */
+  get established() {
+    return this.#established && !this.closed;
+  }
+
+  get closed() {
+    return this.#ending.signal.aborted;
+  }
+
+  /** @throws {AntiphonError} of the server; `superseded` when it was closed meanwhile */
+  async start() {
+    try {
+      const { sdp: offer } = await this.#signaling.request({ type: "create_publisher" }, "publisher_created");
+      if (this.closed) throw superseded();
+      const sdp = await this.#connection.answer(offer, this.#track);
+      if (this.#muted) await this.#connection.replaceTrack(null);
+      if (this.closed) throw superseded();
+      const published = this.#signaling.request({ type: "publish_audio", sdp }, "audio_published", {
+        signal: this.#ending.signal,
+      });
+      this.#connection.flushCandidates();
+      await published;
+      this.#established = true;
+    } catch (error) {
+      this.close();
+      throw error;
+    }
+  }
+
+  /** A candidate of the server. @param {string} line */
+  addCandidate(line) {
+    if (!this.closed) this.#connection.addCandidate(line);
+  }
+
+  /**
+   * While muted no packet leaves this machine; the track itself stays as it is, so that the application can go on metering it.
+   *
+   * @param {boolean} muted
+   */
+  async setMuted(muted) {
+    this.#muted = muted;
+    if (!this.closed) await this.#connection.replaceTrack(muted ? null : this.#track);
+  }
+
+  /** Closes the connection here; telling the server is the caller's. */
+  close() {
+    this.#ending.abort();
+    this.#connection.close();
+  }
+}
