@@ -348,7 +348,7 @@ class Peer:
             if refused.code not in {"publisher_not_found", "not_publishing", "not_in_room"}:
                 self.failures.append(str(refused))
         except (Closed, ConnectionError, TimeoutError) as error:
-            self.failures.append(f"{self.username} cannot hear {user_id}: {error}")
+            self.failures.append(f"{self.username} cannot hear {user_id}: {error or type(error).__name__}")
 
     async def _publish_again(self) -> None:
         """The room's shard is gone: drop all media and publish anew; the others' announcements bring the consumers back."""
@@ -358,7 +358,7 @@ class Peer:
             try:
                 await self.publish()
             except (Refused, Closed, ConnectionError, TimeoutError) as error:
-                self.failures.append(f"{self.username} could not publish again: {error}")
+                self.failures.append(f"{self.username} could not publish again: {error or type(error).__name__}")
 
     async def _forget(self, user_id: str) -> None:
         consumer = self.consumers.pop(user_id, None)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -78,6 +79,7 @@ class Signaling:
         """Called with each message as it arrives."""
         self.closed: Closed | None = None
         """Why the socket is closed, or None while it is open."""
+        self._requests: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._reader = asyncio.create_task(self._read(), name="signaling")
 
     @classmethod
@@ -113,11 +115,13 @@ class Signaling:
         Raises :class:`Refused` when the server answers this request with an error, :class:`TimeoutError` when it says
         nothing, :class:`Closed` when it hangs up.
         """
-        mark = len(self.received)
-        await self.send(type, **fields)
-        found = await self.wait(
-            lambda m: m["type"] == answer or (m["type"] == "error" and m.get("request") == type), after=mark, timeout_s=timeout_s
-        )
+        # Answers carry no number: of each type one request at a time, so that it is clear whose answer it is.
+        async with self._requests[type]:
+            mark = len(self.received)
+            await self.send(type, **fields)
+            found = await self.wait(
+                lambda m: m["type"] == answer or (m["type"] == "error" and m.get("request") == type), after=mark, timeout_s=timeout_s
+            )
         if found["type"] == "error":
             raise Refused(found)
         return found
