@@ -1,0 +1,20 @@
+"""The control plane: one process that serves the page, speaks signaling with browsers and directs the shards.
+
+No media passes here. The files, in the order in which a message travels:
+
+* :mod:`control.app` — the Starlette application: page, ``/ws``, ``/healthz``, ``/metrics``.
+* :mod:`control.websocket` — one WebSocket: limits, order, bounded queues; knows nothing of rooms.
+* :mod:`control.messages` — every JSON message of a browser and to a browser (documented in SIGNALING.md).
+* :mod:`control.signaling` — what a message means: sans-IO, a message in, effects out.
+* :mod:`control.rooms`, :mod:`control.placement` — who is where; which shard a room gets. Pure.
+* :mod:`control.dispatch` — carries effects out: to sockets and to shards.
+* :mod:`control.shards` — ZeroMQ to the shards: request ids, deadlines, heartbeats.
+* :mod:`control.processes` — starts the local shards and starts them again when they die.
+* :mod:`control.serve` — puts all of it together and takes it down in order.
+
+Of ``sfu`` only ``sfu.protocol`` is imported, never anything else.
+"""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"

@@ -1,0 +1,73 @@
+"""The command line ``antiphon``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from control import __version__
+from control.config import ConfigError, load
+
+OTHERS = {"ignore_unknown_options": True, "allow_extra_args": True}
+"""For the commands of other packages: their flags are theirs to read."""
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, prog_name="antiphon")
+def main() -> None:
+    """Antiphon: people in browsers talk through a selective forwarding unit.
+
+    The quickest start is "antiphon serve"; then open http://localhost:8080.
+    """
+
+
+@main.command()
+@click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file with the sections [control] and [shard].")
+@click.option("--host", help="Address that HTTP and WebSocket listen on.  [default: localhost]")
+@click.option("--port", metavar="PORT", help="TCP port of HTTP and WebSocket; 0: any free one.  [default: 8080]")
+@click.option("--shards", metavar="N|auto", help="Local shard processes; auto: one for each usable core.  [default: auto]")
+@click.option("--udp-port", metavar="PORT", help="UDP port of shard 0, the next for shard 1, ...; 0: any free ones.  [default: 40000]")
+@click.option("--advertise", metavar="ADDR[,ADDR]", help="Addresses told to browsers for media.  [default: all of this host]")
+def serve(file: Path | None, **flags: Any) -> None:
+    """Run control and the local shards: the page, signaling and media.
+
+    A flag goes before the environment (ANTIPHON_PORT, ANTIPHON_CONTROL_ROOM_GRACE_S, ...), the environment before the file, the
+    file before the defaults.
+    """
+    try:
+        config = load({name: value for name, value in flags.items() if value is not None}, os.environ, file)
+    except ConfigError as error:
+        for problem in error.problems:
+            click.echo(f"antiphon: {problem}", err=True)
+        sys.exit(2)
+    from control.serve import run  # not before: the other commands need none of it
+
+    sys.exit(run(config, file))
+
+
+@main.command(context_settings=OTHERS, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def shard(arguments: tuple[str, ...]) -> None:
+    """Run one shard that joins a control elsewhere."""
+    _become("sfu", arguments)
+
+
+@main.command(context_settings=OTHERS, add_help_option=False)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED)
+def loadtest(arguments: tuple[str, ...]) -> None:
+    """Join rooms as synthetic people and measure."""
+    _become("loadtest", arguments)
+
+
+def _become(package: str, arguments: tuple[str, ...]) -> None:
+    """Replace this process by ``python -m package``: control imports neither shard nor load tester."""
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", package, *arguments])
+
+
+if __name__ == "__main__":
+    main(prog_name="antiphon")

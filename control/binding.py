@@ -1,0 +1,156 @@
+"""What the start needs from the machine: TCP sockets, free UDP ports, a private folder, the host's addresses."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from pathlib import Path
+from typing import Final
+
+from aioice.ice import get_host_addresses
+
+from control.config import ControlConfig, is_loopback, shard_count
+
+UNIX_PATH_BYTES: Final = 107
+"""Longest path of a Unix socket on Linux (sun_path, less its final zero)."""
+
+
+class StartError(Exception):
+    """Control cannot start; the text is one line for people."""
+
+
+def bind_http(host: str, port: int) -> list[socket.socket]:
+    """Listening-to-be TCP sockets for ``host``, all on one port. Raises :class:`StartError`."""
+    addresses = _addresses(host, port)
+    for _ in range(16):
+        sockets: list[socket.socket] = []
+        chosen = port
+        try:
+            for family, address in addresses:
+                bound = _bind_tcp(family, address, chosen, dual=host == "::")
+                if bound is not None:
+                    sockets.append(bound)
+                    chosen = bound.getsockname()[1]
+        except OSError as error:
+            for bound in sockets:
+                bound.close()
+            if port == 0 and error.errno == errno.EADDRINUSE:
+                continue  # the port that the system chose for one family is taken in the other
+            raise StartError(_why_not_bound(host, port, error)) from None
+        if sockets:
+            return sockets
+        break
+    raise StartError(f"cannot listen on {host}: this machine has no such address; choose another one with --host")
+
+
+def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:
+    if host == "localhost":
+        return [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")]
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    except OSError as error:
+        raise StartError(f"cannot listen on {host}: {error.strerror}; choose another address with --host") from None
+    return [(family, str(address[0])) for family, _, _, _, address in found]
+
+
+def _bind_tcp(family: socket.AddressFamily, address: str, port: int, *, dual: bool) -> socket.socket | None:
+    """None if the machine does not have this address (``localhost`` without IPv6)."""
+    try:
+        bound = socket.socket(family, socket.SOCK_STREAM)
+    except OSError:
+        return None
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0 if dual else 1)
+        bound.bind((address, port))
+        bound.listen(2048)  # here and not later: two processes may bind one port with SO_REUSEADDR, but not both listen
+    except OSError as error:
+        bound.close()
+        if error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT):
+            return None
+        raise
+    return bound
+
+
+def _why_not_bound(host: str, port: int, error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"TCP port {port} on {host} is already in use; choose another one with --port"
+    if error.errno == errno.EACCES:
+        return f"TCP port {port} may not be opened by this user; choose one above 1023 with --port"
+    return f"cannot listen on {host} port {port}: {error.strerror}"
+
+
+def check_udp_ports(config: ControlConfig, shard_hosts: list[str]) -> None:
+    """See that every local shard will get its UDP port. Raises :class:`StartError`."""
+    count = shard_count(config)
+    if not config.udp_port:
+        return
+    if config.udp_port + count - 1 > 65535:
+        raise StartError(f"{count} shards from UDP port {config.udp_port} on go beyond 65535; choose a lower --udp-port")
+    for port in range(config.udp_port, config.udp_port + count):
+        for host in shard_hosts:
+            family = socket.AF_INET6 if ":" in host else socket.AF_INET
+            with contextlib.suppress(_NoFamily), _udp_socket(family) as probe:
+                try:
+                    probe.bind((host, port))
+                except OSError as error:
+                    if error.errno == errno.EADDRINUSE:
+                        raise StartError(f"UDP port {port} is already in use; choose other ports with --udp-port") from None
+
+
+class _NoFamily(Exception):
+    """The machine has no such address family."""
+
+
+def _udp_socket(family: socket.AddressFamily) -> socket.socket:
+    try:
+        probe = socket.socket(family, socket.SOCK_DGRAM)
+    except OSError:
+        raise _NoFamily from None
+    if family == socket.AF_INET6:
+        probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    return probe
+
+
+def runtime_dir(config: ControlConfig) -> Path:
+    """The private folder of the ipc socket, made if need be. Raises :class:`StartError` if others can reach into it."""
+    user_dir = os.environ.get("XDG_RUNTIME_DIR", "")
+    if config.runtime_dir:
+        path = Path(config.runtime_dir)
+    elif user_dir and os.path.isdir(user_dir) and os.access(user_dir, os.W_OK):
+        path = Path(user_dir) / "antiphon"
+    else:
+        path = Path(f"/tmp/antiphon-{os.getuid()}")
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        status = path.lstat()
+    except OSError as error:
+        raise StartError(f"cannot make the folder {path}: {error.strerror}; choose another one with runtime_dir") from None
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.getuid() or status.st_mode & 0o077:
+        raise StartError(f"{path} must be a folder of this user with mode 0700; choose another one with runtime_dir")
+    return path
+
+
+def shard_endpoint(config: ControlConfig, http_port: int) -> str:
+    """Where shards connect to. Host and port in the name keep two controls of one user apart, and let the next one be found."""
+    if config.shard_endpoint:
+        return config.shard_endpoint
+    path = str(runtime_dir(config) / f"control-{config.host}-{http_port}.sock")
+    if len(os.fsencode(path)) > UNIX_PATH_BYTES:
+        raise StartError(f"{path} is too long for a socket's name; choose a shorter runtime_dir")
+    return f"ipc://{path}"
+
+
+def advertised(config: ControlConfig) -> list[str]:
+    """Addresses that local shards put into SDP; empty leaves it to the shard (every address of the host).
+
+    With control on loopback only, the one browser that can come runs on this machine. Browsers gather no loopback candidates, but
+    their own host addresses reach those of the shard; loopback comes last, for clients that know nothing else.
+    """
+    if config.advertise or not is_loopback(config.host):
+        return config.advertise
+    return [*get_host_addresses(use_ipv4=True, use_ipv6=True), "127.0.0.1"]

@@ -1,0 +1,206 @@
+"""Everything an operator can set on the control process: one field, one description, one unit.
+
+Values come from, in rising order: the default, the section ``[control]`` of the TOML file, the environment, the command line.
+Each of these is checked by itself, so that a wrong value is reported with the key and the very place where it stands. The same
+file holds the section ``[shard]``, which every shard reads (sfu/config.py).
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+SECTIONS: Final = ("control", "shard")
+"""Top-level tables of the file; anything else in it is an error."""
+ENV_PREFIX: Final = "ANTIPHON_CONTROL_"
+SHORT_ENV: Final = {
+    "ANTIPHON_HOST": "host",
+    "ANTIPHON_PORT": "port",
+    "ANTIPHON_SHARDS": "shards",
+    "ANTIPHON_UDP_PORT": "udp_port",
+    "ANTIPHON_ADVERTISE": "advertise",
+}
+"""Short names for what is set most often; the long one (``ANTIPHON_CONTROL_PORT``) wins where both are set."""
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. ``problems``: one line each, with key, place and what was expected."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def _split_list(value: Any) -> Any:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _check_address(value: str) -> str:
+    if not re.fullmatch(r"[0-9A-Za-z_.:%-]{1,253}", value):
+        raise ValueError("an address or a host name")
+    return value
+
+
+Address = Annotated[str, AfterValidator(_check_address)]
+Addresses = Annotated[list[Address], BeforeValidator(_split_list)]
+
+
+class ControlConfig(BaseModel):
+    """Section ``[control]``."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    host: Address = Field(
+        "localhost",
+        description="Address that HTTP and WebSocket listen on; localhost is 127.0.0.1 and, where there is IPv6, ::1.",
+    )
+    port: int = Field(8080, ge=0, le=65535, description="TCP port of HTTP and WebSocket; 0 lets the system choose.")
+    shards: Annotated[int, Field(ge=0, le=256)] | Literal["auto"] = Field(
+        "auto", description="Local shard processes; auto is one for each CPU core that this process may use; 0 starts none."
+    )
+    udp_port: int = Field(
+        40000, ge=0, le=65535, description="UDP port of local shard 0; shard i uses udp_port + i. 0 lets the system choose each."
+    )
+    advertise: Addresses = Field(
+        [],
+        description="Addresses put into SDP for local shards; empty means every address of the host.",
+    )
+    runtime_dir: str = Field(
+        "", description="Folder (mode 0700) of the shards' ipc socket; empty is $XDG_RUNTIME_DIR/antiphon or /tmp/antiphon-UID."
+    )
+    shard_endpoint: str = Field(
+        "", description="ZeroMQ endpoint that shards connect to, e.g. tcp://127.0.0.1:8081; empty is an ipc socket in runtime_dir."
+    )
+    command_timeout_ms: int = Field(
+        3000, ge=10, le=60_000, description="Milliseconds after which a command that a shard has not answered is given up."
+    )
+    heartbeat_timeout_ms: int = Field(
+        5000, ge=100, le=600_000, description="Milliseconds of silence after which a shard counts as lost and its rooms are moved."
+    )
+    shard_start_timeout_s: float = Field(20.0, gt=0, le=600, description="Seconds that local shards may take to report at the start.")
+    stop_timeout_s: float = Field(5.0, gt=0, le=600, description="Seconds that local shards have to end before they are killed.")
+    message_bytes: int = Field(65536, ge=1024, le=1024 * 1024, description="Longest WebSocket message in bytes (longer: close 1009).")
+    messages_per_s: float = Field(50.0, gt=0, le=100_000, description="Messages a second that one socket may send in the long run.")
+    message_burst: int = Field(100, ge=1, le=100_000, description="Messages that one socket may send at once.")
+    errors_in_a_row: int = Field(20, ge=1, le=100_000, description="Errors in a row after which a socket is closed with 1008.")
+    waiting_messages: int = Field(256, ge=1, le=100_000, description="Messages of one socket that may wait for earlier ones.")
+    queue_bytes: int = Field(1024 * 1024, ge=65536, description="Bytes that may wait to be sent to one socket (more: it is closed).")
+    username_chars: int = Field(64, ge=1, le=1024, description="Longest username in characters.")
+    room_participants: int = Field(1000, ge=1, le=100_000, description="Participants that a room takes.")
+    rooms: int = Field(10_000, ge=1, le=10_000_000, description="Rooms that there may be at a time, idle ones included.")
+    room_grace_s: float = Field(300.0, ge=0, description="Seconds that an empty room can still be joined by its id.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log lines that are written.")
+
+
+def load(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None) -> ControlConfig:
+    """The effective configuration. Raises :class:`ConfigError` with every problem of every place.
+
+    ``flags``: field name to value of each flag that was given; ``file``: None for no file.
+    """
+    problems: list[str] = []
+    merged: dict[str, Any] = {}
+    layers: tuple[tuple[_Layer, bool], ...] = (
+        (_from_file(file, problems), True),
+        (_from_environment(environ, problems), False),
+        ({key: (value, "--" + key.replace("_", "-")) for key, value in flags.items()}, False),
+    )
+    for layer, strict in layers:
+        merged |= _checked(layer, strict, problems)
+    if problems:
+        raise ConfigError(problems)
+    return ControlConfig(**merged)
+
+
+_Layer = dict[str, tuple[Any, str]]
+"""Field name to its value and the place where it stands."""
+
+
+def _from_file(file: Path | None, problems: list[str]) -> _Layer:
+    if file is None:
+        return {}
+    try:
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        problems.append(f"{file}: cannot be read: {error.strerror}")
+        return {}
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        problems.append(f"{file}: is not valid TOML: {error}")
+        return {}
+    expected = " or ".join(f"[{section}]" for section in SECTIONS)
+    for name, value in document.items():
+        if name not in SECTIONS or not isinstance(value, dict):
+            problems.append(f"{name} in {file}: expected the section {expected}")
+    section = document.get("control", {})
+    return {key: (value, f"{key} in {file}") for key, value in section.items()} if isinstance(section, dict) else {}
+
+
+def _from_environment(environ: Mapping[str, str], problems: list[str]) -> _Layer:
+    values: _Layer = {field: (environ[name], name) for name, field in SHORT_ENV.items() if name in environ}
+    for name, value in environ.items():
+        if name.startswith(ENV_PREFIX):
+            field = name.removeprefix(ENV_PREFIX).lower()
+            if field in ControlConfig.model_fields:
+                values[field] = (value, name)
+            else:
+                problems.append(f"{name}: {_unknown(field)}")
+    return values
+
+
+def _checked(layer: _Layer, strict: bool, problems: list[str]) -> dict[str, Any]:
+    """Values that the fields take. What does not fit is added to ``problems`` and left out.
+
+    ``strict``: no conversion of types, as befits a file that has types; the environment and flags have only text.
+    """
+    checked: dict[str, Any] = {}
+    for key, (value, place) in layer.items():
+        if key not in ControlConfig.model_fields:
+            problems.append(f"{place}: {_unknown(key)}")
+            continue
+        try:
+            ControlConfig.model_validate({key: value}, strict=strict)
+        except ValidationError as error:
+            problems.append(f"{place}: {_expected(error.errors())}, not {value!r:.100}")
+        else:
+            checked[key] = value
+    return checked
+
+
+def _expected(errors: list[ErrorDetails]) -> str:
+    """What a field takes, from pydantic's complaints about a value."""
+    texts = []
+    for error in errors:
+        text = error["msg"].removeprefix("Input should be ").removeprefix("Value error, ")
+        text = text.split(", unable to parse")[0].split(", got")[0]
+        if text not in texts:
+            texts.append(text)
+    return "expected " + " or ".join(texts)
+
+
+def _unknown(key: str) -> str:
+    close = _closest(key)
+    return "there is no such option" + (f"; did you mean {close}?" if close else "")
+
+
+def _closest(key: str) -> str | None:
+    return next(iter(difflib.get_close_matches(key, ControlConfig.model_fields, 1)), None)
+
+
+def usable_cores() -> int:
+    """CPU cores that this process may use, at least 1."""
+    return max(1, len(os.sched_getaffinity(0)))
+
+
+def shard_count(config: ControlConfig) -> int:
+    return usable_cores() if config.shards == "auto" else config.shards
+
+
+def is_loopback(host: str) -> bool:
+    return host in ("localhost", "::1") or host.startswith("127.")

@@ -1,0 +1,137 @@
+"""Carries out what the signaling logic asks for: messages to sockets, commands to shards. All on one event loop.
+
+Owns the map from sessions to sockets. It must not know what a message means.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from control import messages as m
+from control.effects import Call, Close, Effect, Outcome, Send, Session, Tell
+from control.signaling import Signaling
+from sfu.protocol import Command, ShardId, ShardMessage
+
+log = structlog.get_logger("antiphon.dispatch")
+
+
+class Outbox(Protocol):
+    """What a socket's adapter gives: neither method blocks or raises."""
+
+    def deliver(self, text: str, error: str | None) -> None:
+        """Queue a frame; ``error``: its code if the frame is an error."""
+
+    def close(self, code: int, reason: str) -> None:
+        """Close the socket after what is queued."""
+
+
+class ShardCalls(Protocol):
+    """What control.shards gives."""
+
+    def call(self, shard: ShardId, command: Command, then: Callable[[Outcome], None]) -> None: ...
+
+    def tell(self, shard: ShardId, command: Command) -> None: ...
+
+
+class _Work:
+    """Calls that one client message has set off and that are not answered yet."""
+
+    __slots__ = ("done", "outstanding")
+
+    def __init__(self) -> None:
+        self.outstanding = 0
+        self.done: asyncio.Future[None] | None = None
+
+    def finish_one(self) -> None:
+        self.outstanding -= 1
+        if not self.outstanding and self.done is not None and not self.done.done():
+            self.done.set_result(None)
+
+
+class Dispatcher:
+    """``shards`` is set once, before the first effect (the two know each other)."""
+
+    def __init__(self, signaling: Signaling, clock: Callable[[], float]) -> None:
+        self.signaling = signaling
+        self.shards: ShardCalls | None = None
+        self._clock = clock
+        self._outboxes: dict[Session, Outbox] = {}
+
+    @property
+    def sockets(self) -> int:
+        return len(self._outboxes)
+
+    def attach(self, session: Session, outbox: Outbox) -> None:
+        self._outboxes[session] = outbox
+
+    def detach(self, session: Session) -> None:
+        self._outboxes.pop(session, None)
+
+    async def receive(self, session: Session, message: m.ClientMessage) -> None:
+        """Act on a client's message; returns when every shard that it needed has answered or was given up."""
+        work = _Work()
+        self._apply(self.signaling.receive(session, message, self._clock()), work)
+        if work.outstanding:
+            work.done = asyncio.get_running_loop().create_future()
+            await work.done
+
+    def apply(self, effects: list[Effect]) -> None:
+        """Carry out effects that nobody waits for."""
+        self._apply(effects, _Work())
+
+    def close_all(self, code: int, reason: str) -> None:
+        for outbox in list(self._outboxes.values()):
+            outbox.close(code, reason)
+
+    # What control.shards reports, in the order in which it happens.
+
+    def shard_up(self, shard: ShardId) -> None:
+        self.apply(self.signaling.shard_up(shard, self._clock()))
+
+    def shard_lost(self, shard: ShardId) -> None:
+        self.apply(self.signaling.shard_lost(shard, self._clock()))
+
+    def shard_event(self, event: ShardMessage) -> None:
+        self.apply(self.signaling.shard_event(event, self._clock()))
+
+    def tick(self) -> None:
+        self.apply(self.signaling.tick(self._clock()))
+
+    def _apply(self, effects: list[Effect], work: _Work) -> None:
+        assert self.shards is not None
+        for effect in effects:
+            match effect:
+                case Send(to, message):
+                    self._send(to, message)
+                case Call(shard, command, _):
+                    work.outstanding += 1
+                    self.shards.call(shard, command, self._continuation(effect, work))
+                case Tell(shard, command):
+                    self.shards.tell(shard, command)
+                case Close(session, code, reason):
+                    outbox = self._outboxes.get(session)
+                    if outbox is not None:
+                        outbox.close(code, reason)
+
+    def _continuation(self, call: Call, work: _Work) -> Callable[[Outcome], None]:
+        def then(outcome: Outcome) -> None:
+            try:
+                self._apply(call.then(outcome, self._clock()), work)
+            finally:
+                work.finish_one()
+
+        return then
+
+    def _send(self, to: tuple[Session, ...], message: m.ServerMessage) -> None:
+        if not to:
+            return
+        text = m.encode(message)
+        error = message.code if isinstance(message, m.Error) else None
+        for session in to:
+            outbox = self._outboxes.get(session)
+            if outbox is not None:
+                outbox.deliver(text, error)

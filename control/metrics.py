@@ -1,0 +1,97 @@
+"""Prometheus metrics: read from the live objects when they are asked for, so that nothing has to be kept in step.
+
+Shards' figures are those of their last heartbeat. Totals of a shard start again at 0 with its process, as Prometheus expects.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+from prometheus_client import CollectorRegistry
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from control import __version__
+from control.dispatch import Dispatcher
+from control.processes import LocalShards
+from control.shards import ShardLink, Shards
+
+
+class AntiphonCollector(Collector):
+    """All ``antiphon_*`` metrics of control and of every shard it knows."""
+
+    def __init__(self, dispatcher: Dispatcher, shards: Shards, local: LocalShards) -> None:
+        self._dispatcher = dispatcher
+        self._shards = shards
+        self._local = local
+
+    def collect(self) -> Iterable[Metric]:
+        yield from self._control()
+        yield from self._up()
+        yield from self._heartbeats()
+
+    def _control(self) -> Iterator[Metric]:
+        signaling = self._dispatcher.signaling
+        build = GaugeMetricFamily("antiphon_build_info", "Version of the control plane; always 1", labels=["version"])
+        build.add_metric([__version__], 1)
+        yield build
+        yield GaugeMetricFamily("antiphon_rooms", "Rooms, idle ones included", value=len(signaling.rooms))
+        yield GaugeMetricFamily("antiphon_participants", "Participants in all rooms", value=signaling.rooms.people)
+        yield GaugeMetricFamily("antiphon_websockets", "Open signaling sockets", value=self._dispatcher.sockets)
+        yield _counter("antiphon_signaling_messages", "Valid messages of clients", "type", signaling.messages)
+        yield _counter("antiphon_signaling_errors", "Errors sent to clients", "code", signaling.sessions.errors)
+        yield _counter("antiphon_zmq_bad_messages", "Messages from shards that were discarded", "reason", self._shards.discarded)
+        yield CounterMetricFamily(
+            "antiphon_shard_commands_unanswered", "Commands given up at their deadline", value=self._shards.unanswered
+        )
+        yield CounterMetricFamily("antiphon_shard_restarts", "Local shard processes started again", value=self._local.restarts)
+
+    def _up(self) -> Iterator[Metric]:
+        up = GaugeMetricFamily("antiphon_shard_up", "1 if the shard answers and takes rooms", labels=["shard"])
+        for shard in sorted({*self._local.shard_ids, *self._shards.links}):
+            link = self._shards.links.get(shard)
+            up.add_metric([shard], 1 if link is not None and link.state == "up" else 0)
+        yield up
+
+    def _heartbeats(self) -> Iterator[Metric]:
+        links = [(link.shard_id, link.heartbeat) for link in self._shards.links.values() if _is_current(link)]
+        beats = [(shard, beat) for shard, beat in links if beat is not None]
+        table = GaugeMetricFamily("antiphon_shard_table", "Entries of the shard's tables", labels=["shard", "table"])
+        packets = CounterMetricFamily("antiphon_shard_packets", "Packets through the shard", labels=["shard", "direction"])
+        volume = CounterMetricFamily("antiphon_shard_bytes", "Bytes through the shard", labels=["shard", "direction"])
+        drops = CounterMetricFamily("antiphon_shard_drops", "Packets that the shard dropped", labels=["shard", "reason"])
+        lag = GaugeMetricFamily("antiphon_shard_lag_seconds", "Longest delay of a timer on the signaling thread", labels=["shard"])
+        bad = CounterMetricFamily("antiphon_shard_bad_messages", "ZeroMQ messages that the shard could not decode", labels=["shard"])
+        expired = CounterMetricFamily("antiphon_shard_expired_commands", "Commands the shard read after their deadline", labels=["shard"])
+        for shard, beat in beats:
+            for name, value in msgspec.structs.asdict(beat.tables).items():
+                table.add_metric([shard, name], value)
+            packets.add_metric([shard, "in"], beat.packets_in)
+            packets.add_metric([shard, "out"], beat.packets_out)
+            volume.add_metric([shard, "in"], beat.bytes_in)
+            volume.add_metric([shard, "out"], beat.bytes_out)
+            for reason, value in beat.drops.items():
+                drops.add_metric([shard, reason], value)
+            lag.add_metric([shard], beat.lag_ms / 1000)
+            bad.add_metric([shard], beat.bad_messages)
+            expired.add_metric([shard], beat.expired_commands)
+        yield from (table, packets, volume, drops, lag, bad, expired)
+
+
+def registry(dispatcher: Dispatcher, shards: Shards, local: LocalShards) -> CollectorRegistry:
+    """What ``/metrics`` shows."""
+    result = CollectorRegistry()
+    result.register(AntiphonCollector(dispatcher, shards, local))
+    return result
+
+
+def _is_current(link: ShardLink) -> bool:
+    return not link.gone
+
+
+def _counter(name: str, text: str, label: str, values: Mapping[str, int]) -> CounterMetricFamily:
+    family = CounterMetricFamily(name, text, labels=[label])
+    for key, value in sorted(values.items()):
+        family.add_metric([key], value)
+    return family

@@ -1,0 +1,110 @@
+"""The local shards: started with control, watched, started again when they die, ended with control.
+
+Owns the child processes. Each is a session of its own (setsid), so that Ctrl-C in the terminal reaches only control, which then
+ends them in order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Callable
+from typing import Final, Protocol
+
+import structlog
+
+from sfu.protocol import ShardId
+
+log = structlog.get_logger("antiphon.processes")
+
+FIRST_BACKOFF_S: Final = 0.2
+LONGEST_BACKOFF_S: Final = 10.0
+STABLE_S: Final = 30.0
+"""A shard that ran for so long and dies is started again at once; one that dies sooner after an ever longer pause."""
+
+
+class Links(Protocol):
+    """What of control.shards is needed here."""
+
+    def lost(self, shard: ShardId, reason: str, *, gone: bool) -> None: ...
+
+
+class LocalShards:
+    """``count`` processes; ``command(i)`` is the command line of shard i. Their output is control's.
+
+    ``died_at_start`` is set with (shard id, exit status) by the first that ends before :attr:`started` is true; after that a
+    shard that ends is started again.
+    """
+
+    def __init__(self, links: Links, count: int, command: Callable[[int], list[str]]) -> None:
+        self.started = False
+        self.restarts = 0
+        self.died_at_start: asyncio.Future[tuple[ShardId, int]] = asyncio.get_running_loop().create_future()
+        self.shard_ids = [ShardId(str(i)) for i in range(count)]
+        self._links = links
+        self._command = command
+        self._stopping = False
+        self._processes: dict[ShardId, asyncio.subprocess.Process] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        self._tasks = [asyncio.create_task(self._keep(i, shard)) for i, shard in enumerate(self.shard_ids)]
+
+    def kill(self, shard: ShardId) -> None:
+        """End a shard that does not answer; what takes its place is a new process."""
+        self._signal(shard, signal.SIGKILL)
+
+    async def stop(self, seconds: float) -> None:
+        """Ask every shard to end; kill those that have not after ``seconds``."""
+        self._stopping = True
+        for shard in self.shard_ids:
+            self._signal(shard, signal.SIGTERM)
+        waiting = [asyncio.create_task(process.wait()) for process in self._processes.values()]
+        if waiting:
+            _, late = await asyncio.wait(waiting, timeout=seconds)
+            if late:
+                log.warning("shards killed: they did not end in time", shards=len(late))
+            self.kill_all()
+            await asyncio.gather(*waiting)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def kill_all(self) -> None:
+        self._stopping = True
+        for shard in self.shard_ids:
+            self._signal(shard, signal.SIGKILL)
+
+    def _signal(self, shard: ShardId, number: signal.Signals) -> None:
+        process = self._processes.get(shard)
+        if process is not None and process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.send_signal(number)
+
+    async def _keep(self, index: int, shard: ShardId) -> None:
+        """Run one shard for as long as control runs."""
+        loop = asyncio.get_running_loop()
+        backoff = FIRST_BACKOFF_S
+        while not self._stopping:
+            since = loop.time()
+            status = await self._run(index, shard)
+            if self._stopping:
+                return
+            if not self.started:
+                if not self.died_at_start.done():
+                    self.died_at_start.set_result((shard, status))
+                return
+            backoff = FIRST_BACKOFF_S if loop.time() - since >= STABLE_S else min(2 * backoff, LONGEST_BACKOFF_S)
+            log.warning("shard process ended, starting it again", shard=shard, status=status, in_s=backoff)
+            self.restarts += 1
+            await asyncio.sleep(backoff)
+
+    async def _run(self, index: int, shard: ShardId) -> int:
+        process = await asyncio.create_subprocess_exec(*self._command(index), stdin=asyncio.subprocess.DEVNULL, start_new_session=True)
+        self._processes[shard] = process
+        if self._stopping:  # asked to stop while it was being started
+            self._signal(shard, signal.SIGTERM)
+        status = await process.wait()
+        self._links.lost(shard, "its process ended", gone=True)
+        return status

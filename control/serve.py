@@ -1,0 +1,227 @@
+"""``antiphon serve``: puts control together, starts the local shards, and takes everything down in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import structlog
+import uvicorn
+import uvloop
+import zmq
+from starlette.applications import Starlette
+
+from control import __version__
+from control.app import build_app
+from control.binding import StartError, advertised, bind_http, check_udp_ports, shard_endpoint
+from control.config import ControlConfig, is_loopback, shard_count
+from control.dispatch import Dispatcher
+from control.metrics import registry
+from control.processes import LocalShards
+from control.sessions import Limits
+from control.shards import Shards, ShardTimes
+from control.signaling import Signaling
+from control.websocket import GOING_AWAY, SocketBounds, WebSocketProtocol
+
+log = structlog.get_logger("antiphon.serve")
+
+
+def run(config: ControlConfig, file: Path | None) -> int:
+    """Serve until a signal; returns the exit status. ``file``: the configuration file, for the shards."""
+    set_up_log(config.log_level)
+    try:
+        sockets = bind_http(config.host, config.port)
+        with contextlib.ExitStack() as stack:
+            for bound in sockets:
+                stack.callback(bound.close)
+            check_udp_ports(config, _shard_hosts(config))
+            uvloop.run(Control(config, file, sockets).run())
+    except StartError as error:
+        print(f"antiphon: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def set_up_log(level: str) -> None:
+    """Log lines go to stderr: readable on a terminal, JSON otherwise."""
+    number = logging.getLevelNamesMapping()[level.upper()]
+    renderer: structlog.typing.Processor
+    renderer = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *([] if sys.stderr.isatty() else [structlog.processors.format_exc_info]),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(stream=sys.stderr, level=max(number, logging.WARNING), format="%(levelname)s %(name)s: %(message)s")
+
+
+def _shard_hosts(config: ControlConfig) -> list[str]:
+    """Addresses that local shards bind: every one, unless they announce nothing but loopback."""
+    addresses = advertised(config)
+    if addresses and all(is_loopback(address) for address in addresses):
+        return addresses
+    return ["0.0.0.0", "::"]
+
+
+class _HttpServer(uvicorn.Server):
+    """uvicorn without signal handlers of its own: :class:`Control` has them."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+class Control:
+    """One control process. ``sockets``: bound TCP sockets of HTTP and WebSocket."""
+
+    def __init__(self, config: ControlConfig, file: Path | None, sockets: list[socket.socket]) -> None:
+        self._config = config
+        self._file = file
+        self._sockets = sockets
+        self._port: int = sockets[0].getsockname()[1]
+        self._stop = asyncio.Event()
+
+    async def run(self) -> None:
+        """Start, serve until a signal, stop. Raises :class:`StartError`."""
+        config = self._config
+        loop = asyncio.get_running_loop()
+        limits = Limits(config.username_chars, config.room_participants, config.rooms, config.room_grace_s)
+        dispatcher = Dispatcher(Signaling(limits), loop.time)
+        shards = Shards(dispatcher, ShardTimes(config.command_timeout_ms / 1000, config.heartbeat_timeout_ms / 1000))
+        dispatcher.shards = shards
+        endpoint = self._bind_shards(shards)
+        local = LocalShards(shards, shard_count(config), lambda index: self._shard_command(index, endpoint))
+        shards.on_silent = local.kill
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            loop.add_signal_handler(number, self._on_signal, local)
+        try:
+            local.start()
+            if await self._all_up(shards, local):
+                local.started = True
+                await self._serve(dispatcher, shards, local)
+        finally:
+            await local.stop(config.stop_timeout_s)
+            await shards.stop()
+
+    def _bind_shards(self, shards: Shards) -> str:
+        endpoint = shard_endpoint(self._config, self._port)
+        try:
+            return shards.start(endpoint)
+        except zmq.ZMQError as error:
+            raise StartError(f"cannot listen for shards on {endpoint}: {error.strerror}; choose another shard_endpoint") from None
+
+    def _shard_command(self, index: int, endpoint: str) -> list[str]:
+        config = self._config
+        udp_port = config.udp_port + index if config.udp_port else 0
+        command = [sys.executable, "-m", "sfu", "--control", endpoint, "--shard-id", str(index), "--udp-port", str(udp_port)]
+        if self._file is not None:
+            command += ["--config", str(self._file)]
+        addresses = advertised(config)
+        if addresses:
+            command += ["--advertise", ",".join(addresses)]
+        hosts = _shard_hosts(config)
+        if hosts == addresses:
+            command += ["--host", ",".join(hosts)]
+        return command
+
+    def _on_signal(self, local: LocalShards) -> None:
+        """First signal: stop in order. Second: at once."""
+        if self._stop.is_set():
+            local.kill_all()
+            os._exit(130)
+        self._stop.set()
+
+    async def _all_up(self, shards: Shards, local: LocalShards) -> bool:
+        """Wait for every local shard. False if told to stop meanwhile. Raises :class:`StartError`."""
+        stopped = asyncio.create_task(self._stop.wait())
+        deadline = asyncio.get_running_loop().time() + self._config.shard_start_timeout_s
+        try:
+            while len([link for link in shards.up if link.shard_id in local.shard_ids]) < len(local.shard_ids):
+                changed = asyncio.create_task(shards.wait_for_change())
+                left = deadline - asyncio.get_running_loop().time()
+                waiting: list[asyncio.Future[Any]] = [stopped, changed, local.died_at_start]
+                await asyncio.wait(waiting, timeout=max(0.0, left), return_when=asyncio.FIRST_COMPLETED)
+                changed.cancel()
+                if self._stop.is_set():
+                    return False
+                if local.died_at_start.done():
+                    shard, status = local.died_at_start.result()
+                    raise StartError(f"shard {shard} did not start (exit status {status}); its own words stand above")
+                if asyncio.get_running_loop().time() >= deadline:
+                    raise StartError(f"the shards did not report within {self._config.shard_start_timeout_s:g} s")
+        finally:
+            stopped.cancel()
+        return True
+
+    async def _serve(self, dispatcher: Dispatcher, shards: Shards, local: LocalShards) -> None:
+        config = self._config
+        bounds = SocketBounds(
+            config.messages_per_s, config.message_burst, config.errors_in_a_row, config.waiting_messages, config.queue_bytes
+        )
+        app = build_app(dispatcher, shards, local, registry(dispatcher, shards, local), bounds)
+        server = _HttpServer(http_config(app, config.message_bytes))
+        serving = asyncio.create_task(server.serve(self._sockets))
+        ticking = asyncio.create_task(_tick(dispatcher))
+        stopped = asyncio.create_task(self._stop.wait())
+        self._announce(shards)
+        await asyncio.wait({serving, stopped, ticking}, return_when=asyncio.FIRST_COMPLETED)
+        log.info("stopping")
+        for task in (ticking, stopped):
+            task.cancel()
+        dispatcher.close_all(GOING_AWAY, "the server stops")
+        server.should_exit = True
+        await serving
+        if ticking.done() and not ticking.cancelled():
+            ticking.result()  # it never ends by itself: raise what ended it
+
+    def _announce(self, shards: Shards) -> None:
+        links = sorted(shards.up, key=lambda link: link.shard_id)
+        host = self._config.host
+        shown = "localhost" if host in ("0.0.0.0", "::") else f"[{host}]" if ":" in host else host
+        ports = ", ".join(str(link.hello.udp_port) for link in links)
+        lines = [f"Antiphon {__version__}"]
+        if links:
+            lines.append(f"{len(links)} {'shard' if len(links) == 1 else 'shards'} on UDP {'port' if len(links) == 1 else 'ports'} {ports}")
+        else:
+            lines.append("no local shards; waiting for others to join")
+        if not is_loopback(host):
+            lines.append("Browsers give a page the microphone only over HTTPS or on localhost")
+        lines += [f"Open http://{shown}:{self._port} in a browser", "Ctrl-C ends it"]
+        print("\n".join(lines), flush=True)
+
+
+def http_config(app: Starlette, message_bytes: int) -> uvicorn.Config:
+    """How uvicorn serves Antiphon. ``message_bytes``: longest WebSocket message (longer: close 1009)."""
+    return uvicorn.Config(
+        cast(Any, app),  # Starlette types ASGI more loosely than uvicorn
+        http="h11",
+        ws=WebSocketProtocol,
+        ws_max_size=message_bytes,
+        ws_per_message_deflate=False,  # messages are small, and a compressor per socket is not
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=2,
+    )
+
+
+async def _tick(dispatcher: Dispatcher) -> None:
+    while True:
+        await asyncio.sleep(1.0)
+        dispatcher.tick()

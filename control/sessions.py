@@ -1,0 +1,119 @@
+"""What the signaling logic shares: sessions, rooms, limits, counters, and the few ways in which a client is addressed."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, TypedDict
+
+import structlog
+
+from control import messages as m
+from control.effects import Effect, Outcome, Refused, Send, Session, Tell, Unanswered
+from control.rooms import Participant, Room, Rooms
+from sfu import protocol as p
+
+log = structlog.get_logger("antiphon.signaling")
+
+
+class _Unsent(TypedDict):
+    request_id: p.RequestId
+    deadline_unix_ms: int
+
+
+UNSENT: Final[_Unsent] = {"request_id": p.RequestId(0), "deadline_unix_ms": 0}
+"""Fields of a command that control.shards has not yet numbered and dated."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The operator's bounds (control/config.py describes each)."""
+
+    username_chars: int = 64
+    room_participants: int = 1000
+    rooms: int = 10_000
+    room_grace_s: float = 300.0
+
+
+class Sessions:
+    """The state of all signaling. ``errors``: errors sent, by code."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.rooms = Rooms()
+        self.errors: Counter[str] = Counter()
+        self._by_user: dict[p.UserId, Session] = {}
+
+    def register(self, session: Session, username: str) -> p.UserId:
+        session.user_id = p.UserId(str(uuid.uuid4()))
+        session.username = username
+        self._by_user[session.user_id] = session
+        return session.user_id
+
+    def unregister(self, session: Session) -> None:
+        session.closed = True
+        if session.user_id is not None:
+            self._by_user.pop(session.user_id, None)
+
+    def __len__(self) -> int:
+        return len(self._by_user)
+
+    def of(self, people: Iterable[Participant]) -> tuple[Session, ...]:
+        """The sessions of ``people``, those that have one."""
+        return tuple(session for person in people if (session := self._by_user.get(person.user_id)) is not None)
+
+    def room_of(self, participant: Participant) -> Room:
+        """The room that a participant is in. Raises KeyError when it is in none: ask only for those that are."""
+        room = self.rooms.get(participant.room_id)
+        if room is None:
+            raise KeyError(participant.room_id)
+        return room
+
+    def to_others(self, participant: Participant, message: m.ServerMessage) -> Send:
+        """To everyone else in the participant's room."""
+        people = self.room_of(participant).participants.values()
+        return Send(self.of(person for person in people if person is not participant), message)
+
+    def to_room(self, room: Room, message: m.ServerMessage) -> Send:
+        return Send(self.of(room.participants.values()), message)
+
+    def error(self, session: Session, code: str, request: str | None, message: str | None = None) -> list[Effect]:
+        """An ``error`` to one client. ``message``: default is the sentence of the code."""
+        self.errors[code] += 1
+        return [Send((session,), m.Error(message=message or m.ERROR_CODES[code], code=code, request=request))]
+
+    def failed(self, session: Session, outcome: Refused | Unanswered, request: str) -> list[Effect]:
+        """What a client is told when the shard refused or did not answer; repairs what can be repaired."""
+        if isinstance(outcome, Unanswered):
+            return self.error(session, "shard_unavailable", request, f"The room's media server does not answer: {outcome.reason}.")
+        participant = session.participant
+        if outcome.code == "not_in_room" and participant is not None:
+            # Control knows better: the shard has lost a join. Say it again, so that the client's next try succeeds.
+            return [*self.rejoin(participant), *self.error(session, "shard_unavailable", request)]
+        if outcome.code not in m.ERROR_CODES:
+            log.error("shard refused with an unknown code", code=outcome.code, message=outcome.message, request=request)
+            return self.error(session, "shard_unavailable", request)
+        return self.error(session, outcome.code, request, outcome.message)
+
+    def rejoin(self, participant: Participant) -> list[Effect]:
+        """Make a participant known on its room's shard again, muted or not as it was. Repeating it is harmless."""
+        shard = self.room_of(participant).shard
+        if shard is None:
+            return []
+        room_id, user_id = participant.room_id, participant.user_id
+        effects: list[Effect] = [Tell(shard, p.JoinRoom(**UNSENT, room_id=room_id, user_id=user_id, username=participant.username))]
+        if participant.muted:
+            effects.append(Tell(shard, p.SetMuted(**UNSENT, room_id=room_id, user_id=user_id, muted=True)))
+        return effects
+
+    def settled(self, session: Session, participant: Participant, shard: p.ShardId, outcome: Outcome, request: str) -> list[Effect] | None:
+        """What to do instead of going on with ``outcome``; None if it is a result for somebody who is still there."""
+        if session.participant is not participant:
+            return []  # left meanwhile: LeaveRoom was sent behind this command and frees what it made
+        if isinstance(outcome, Refused | Unanswered):
+            return self.failed(session, outcome, request)
+        if self.room_of(participant).shard != shard:
+            return self.error(session, "shard_unavailable", request)
+        return None

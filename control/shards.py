@@ -1,0 +1,319 @@
+"""ZeroMQ to the shards: a ROUTER socket, request ids and deadlines, and who of them is alive.
+
+Owns the socket and one :class:`ShardLink` per shard id. It must not know rooms or clients: what shards say about those goes to
+the :class:`Listener`. A link is
+
+    unknown ── Hello ──▶ resetting ── Reset answered ──▶ up ── silent, Goodbye, process dead ──▶ lost ── heard again ──▶ resetting
+                              ▲──────────────────── Hello of another instance ──────────┘
+
+Every shard is reset before it is used, so a shard that still holds rooms of an earlier control starts empty; what it said
+before its Reset was answered is about those rooms and is discarded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final, Literal, Protocol
+
+import msgspec
+import structlog
+import zmq
+import zmq.asyncio
+
+from control.effects import Outcome, Refused, Unanswered
+from sfu import protocol as p
+
+log = structlog.get_logger("antiphon.shards")
+
+TELL_DEADLINE_S: Final = 600.0
+"""Deadline of commands that free things: the shard shall carry them out however late it reads them."""
+MAX_SHARDS: Final = 1024
+"""Links that are kept; a stranger who says Hello under ever new names gets no further than this."""
+
+
+class Listener(Protocol):
+    """Who is told, in the order in which it happens."""
+
+    def shard_up(self, shard: p.ShardId) -> None: ...
+
+    def shard_lost(self, shard: p.ShardId) -> None: ...
+
+    def shard_event(self, event: p.ShardMessage) -> None: ...
+
+
+@dataclass(slots=True)
+class _Pending:
+    then: Callable[[Outcome], None]
+    timer: asyncio.TimerHandle
+
+
+@dataclass(slots=True)
+class ShardLink:
+    """What is known of one shard.
+
+    ``heard_at``: event loop clock, seconds; ``gone``: this instance has ended for certain, later words of it were under way.
+    """
+
+    shard_id: p.ShardId
+    hello: p.Hello
+    state: Literal["resetting", "up", "lost"]
+    heard_at: float
+    gone: bool = False
+    heartbeat: p.Heartbeat | None = None
+    pending: dict[p.RequestId, _Pending] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ShardTimes:
+    """``command_s``: how long a command may take; ``silence_s``: a shard that says nothing for so long is lost."""
+
+    command_s: float = 3.0
+    silence_s: float = 3.0
+
+
+class Shards:
+    """All shards of this control.
+
+    ``discarded``: messages that were not acted on, by reason: ``frames`` (not [id, body]), ``undecodable``, ``impostor`` (the
+    body names another shard than the socket), ``protocol``, ``too_many``, ``stale`` (an instance that is not the known one, or
+    said before a Reset), ``late`` (an answer after its deadline).
+    """
+
+    def __init__(self, listener: Listener, times: ShardTimes) -> None:
+        self.links: dict[p.ShardId, ShardLink] = {}
+        self.discarded: Counter[str] = Counter()
+        self.unanswered = 0
+        self.on_silent: Callable[[p.ShardId], None] = lambda shard: None
+        self._listener = listener
+        self._times = times
+        self._context: zmq.asyncio.Context = zmq.asyncio.Context()
+        self._socket: zmq.asyncio.Socket | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._last_request = 0
+        self._changed = asyncio.Event()
+
+    # ------------------------------------------------------------------------------------------ life
+
+    def start(self, endpoint: str) -> str:
+        """Bind and listen; returns the endpoint in use (with its port, for tcp). Raises :class:`zmq.ZMQError`."""
+        socket = self._context.socket(zmq.ROUTER)
+        socket.setsockopt(zmq.LINGER, 0)
+        socket.setsockopt(zmq.MAXMSGSIZE, p.MAX_MESSAGE_BYTES)
+        socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # an unknown shard is an error at once, not a silence
+        socket.setsockopt(zmq.ROUTER_HANDOVER, 1)  # a shard that is started again takes over its name
+        socket.bind(endpoint)
+        self._socket = socket
+        self._tasks = [asyncio.create_task(self._receive()), asyncio.create_task(self._watch())]
+        return str(socket.getsockopt_string(zmq.LAST_ENDPOINT))
+
+    async def stop(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for link in self.links.values():
+            self._fail_all(link, "the server stops")
+        if self._socket is not None:
+            self._socket.close()
+        self._context.destroy(linger=0)
+
+    @property
+    def up(self) -> list[ShardLink]:
+        return [link for link in self.links.values() if link.state == "up"]
+
+    async def wait_for_change(self) -> None:
+        """Returns when some shard has come up or was lost."""
+        self._changed.clear()
+        await self._changed.wait()
+
+    # ------------------------------------------------------------------------------------------ to the shards
+
+    def call(self, shard: p.ShardId, command: p.Command, then: Callable[[Outcome], None]) -> None:
+        """Send a command. ``then`` is called once: with the answer, or with :class:`Unanswered` at its deadline at the latest."""
+        link = self.links.get(shard)
+        if link is None or link.state != "up":
+            then(Unanswered("it is not running"))
+        else:
+            self._call(link, command, then)
+
+    def tell(self, shard: p.ShardId, command: p.Command) -> None:
+        """Send a command whose answer changes nothing; a shard that is not up holds nothing that it could be about."""
+        link = self.links.get(shard)
+        if link is not None and link.state == "up":
+            self._call(link, command, lambda outcome: self._told(shard, command, outcome), TELL_DEADLINE_S)
+
+    def lost(self, shard: p.ShardId, reason: str, *, gone: bool) -> None:
+        """The shard is given up with all that it held. ``gone``: its process has ended, it will not be heard again."""
+        link = self.links.get(shard)
+        if link is None:
+            return
+        link.gone = link.gone or gone
+        if link.state == "lost":
+            return
+        was_up = link.state == "up"
+        link.state = "lost"
+        log.warning("shard lost", shard=shard, reason=reason)
+        self._fail_all(link, "it has stopped")
+        if was_up:
+            self._listener.shard_lost(shard)
+        self._changed.set()
+
+    def _call(self, link: ShardLink, command: p.Command, then: Callable[[Outcome], None], seconds: float | None = None) -> None:
+        seconds = self._times.command_s if seconds is None else seconds
+        self._last_request += 1
+        request_id = p.RequestId(self._last_request)
+        deadline = int((time.time() + seconds) * 1000)
+        body = p.encode(msgspec.structs.replace(command, request_id=request_id, deadline_unix_ms=deadline))
+        problem = self._send(link.shard_id, body)
+        if problem is not None:
+            log.warning("command not sent", shard=link.shard_id, problem=problem)
+            then(Unanswered("it cannot be reached"))
+            return
+        timer = asyncio.get_running_loop().call_later(seconds, self._expire, link, request_id)
+        link.pending[request_id] = _Pending(then, timer)
+
+    def _send(self, shard: p.ShardId, body: bytes) -> str | None:
+        """Hand one message to ZeroMQ without waiting; returns what went wrong."""
+        assert self._socket is not None
+        if len(body) > p.MAX_MESSAGE_BYTES:
+            return "too long"
+        sent = self._socket.send_multipart([shard.encode(), body], flags=zmq.NOBLOCK)
+        assert isinstance(sent, asyncio.Future)
+        error = sent.exception()  # with NOBLOCK the future is finished already
+        return str(error) if error is not None else None
+
+    def _expire(self, link: ShardLink, request_id: p.RequestId) -> None:
+        pending = link.pending.pop(request_id, None)
+        if pending is not None:
+            self.unanswered += 1
+            log.warning("command not answered", shard=link.shard_id, request=request_id)
+            self._settle(pending, Unanswered("no answer in time"))
+
+    def _fail_all(self, link: ShardLink, reason: str) -> None:
+        pending, link.pending = link.pending, {}
+        for call in pending.values():
+            self._settle(call, Unanswered(reason))
+
+    @staticmethod
+    def _settle(pending: _Pending, outcome: Outcome) -> None:
+        pending.timer.cancel()
+        try:
+            pending.then(outcome)
+        except Exception:  # a fault in one continuation must not keep the others waiting
+            log.exception("the outcome of a command could not be handled")
+
+    @staticmethod
+    def _told(shard: p.ShardId, command: p.Command, outcome: Outcome) -> None:
+        if isinstance(outcome, Refused):
+            log.warning("clean-up refused", shard=shard, command=type(command).__name__, code=outcome.code)
+
+    # ------------------------------------------------------------------------------------------ from the shards
+
+    async def _receive(self) -> None:
+        assert self._socket is not None
+        while True:
+            frames = await self._socket.recv_multipart()
+            try:
+                self._handle(frames)
+            except Exception:  # a fault in handling one message must not make control deaf
+                log.exception("a shard's message could not be handled")
+
+    def _handle(self, frames: list[bytes]) -> None:
+        if len(frames) != 2:
+            self.discarded["frames"] += 1
+            return
+        try:
+            shard = p.ShardId(frames[0].decode())
+            message = p.decode_shard_message(frames[1])
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            self.discarded["undecodable"] += 1
+            return
+        if isinstance(message, p.Reply | p.Failed):
+            self._answered(shard, message)
+        elif message.shard_id != shard:
+            self.discarded["impostor"] += 1
+        elif isinstance(message, p.Hello):
+            self._hello(message)
+        else:
+            self._said(shard, message)
+
+    def _answered(self, shard: p.ShardId, message: p.Reply | p.Failed) -> None:
+        link = self.links.get(shard)
+        pending = link.pending.pop(message.request_id, None) if link is not None else None
+        if link is None or pending is None:
+            self.discarded["late"] += 1
+            return
+        link.heard_at = asyncio.get_running_loop().time()
+        self._settle(pending, message.result if isinstance(message, p.Reply) else Refused(message.code, message.message))
+
+    def _hello(self, hello: p.Hello) -> None:
+        if hello.protocol != p.PROTOCOL_VERSION:
+            self.discarded["protocol"] += 1
+            log.error("shard refused: another protocol version", shard=hello.shard_id, theirs=hello.protocol, ours=p.PROTOCOL_VERSION)
+            return
+        link = self.links.get(hello.shard_id)
+        if link is None and len(self.links) >= MAX_SHARDS:
+            self.discarded["too_many"] += 1
+            return
+        now = asyncio.get_running_loop().time()
+        if link is not None and link.hello.instance == hello.instance:
+            if not link.gone:
+                self._heard(link, now)
+            return
+        if link is not None:
+            self.lost(hello.shard_id, "it was started again", gone=True)
+        self.links[hello.shard_id] = link = ShardLink(hello.shard_id, hello, "resetting", now)
+        self._reset(link)
+
+    def _said(self, shard: p.ShardId, message: p.ShardMessage) -> None:
+        """A heartbeat, an event or a goodbye."""
+        assert not isinstance(message, p.Hello | p.Reply | p.Failed)
+        link = self.links.get(shard)
+        if link is None or link.gone or link.hello.instance != message.instance:
+            self.discarded["stale"] += 1
+            return
+        match message:
+            case p.Goodbye():
+                self.lost(shard, "it said goodbye", gone=True)
+            case p.Heartbeat():
+                link.heartbeat = message
+                self._heard(link, asyncio.get_running_loop().time())
+            case _ if link.state == "up":
+                link.heard_at = asyncio.get_running_loop().time()
+                self._listener.shard_event(message)
+            case _:
+                self.discarded["stale"] += 1
+
+    def _heard(self, link: ShardLink, now: float) -> None:
+        """A sign of life. One that was given up comes back empty; one whose Reset was not answered is asked again."""
+        link.heard_at = now
+        if link.state == "lost" or (link.state == "resetting" and not link.pending):
+            link.state = "resetting"
+            self._reset(link)
+
+    def _reset(self, link: ShardLink) -> None:
+        def then(outcome: Outcome) -> None:
+            if isinstance(outcome, p.Done) and link.state == "resetting" and self.links.get(link.shard_id) is link:
+                link.state = "up"
+                log.info("shard up", shard=link.shard_id, pid=link.hello.pid, udp_port=link.hello.udp_port)
+                self._listener.shard_up(link.shard_id)
+                self._changed.set()
+
+        self._call(link, p.Reset(request_id=p.RequestId(0), deadline_unix_ms=0), then)
+
+    async def _watch(self) -> None:
+        """Give up shards that say nothing. A control that was itself held up gives them time to be heard first."""
+        loop = asyncio.get_running_loop()
+        step = self._times.silence_s / 4
+        while True:
+            before = loop.time()
+            await asyncio.sleep(step)
+            if loop.time() - before > 2 * step:
+                continue
+            for link in list(self.links.values()):
+                if link.state != "lost" and loop.time() - link.heard_at > self._times.silence_s:
+                    self.lost(link.shard_id, "it is silent", gone=False)
+                    self.on_silent(link.shard_id)

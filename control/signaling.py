@@ -1,0 +1,241 @@
+"""What each message of a client means. Sans-IO: a message and ``now`` go in, effects come out.
+
+Owns the sessions and the rooms. It must not know sockets, ZeroMQ, tasks or the clock. One client's messages are given to it
+one at a time (the next one when everything that the last one called has been answered), different clients' in any order.
+
+    socket opened ─▶ Session ── register ──▶ registered ── create_room/join_room ──▶ in a room ── leave_room ──▶ registered
+                                                └────────────── socket gone: leaves at once, session closed ──────────────┘
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+
+import structlog
+
+from control import messages as m
+from control.effects import Call, Effect, Outcome, Refused, Send, Session, Tell, Unanswered
+from control.media import Media
+from control.placement import least_loaded
+from control.rooms import Participant, Room
+from control.sessions import UNSENT, Limits, Sessions
+from sfu import protocol as p
+
+log = structlog.get_logger("antiphon.signaling")
+
+
+class Signaling:
+    """``messages``: valid client messages, by type; ``sessions.errors``: errors sent, by code."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.sessions = Sessions(limits)
+        self.rooms = self.sessions.rooms
+        self.media = Media(self.sessions)
+        self.messages: Counter[str] = Counter()
+        self._live: set[p.ShardId] = set()
+
+    # ------------------------------------------------------------------------------------------ from the sockets
+
+    def receive(self, session: Session, message: m.ClientMessage, now: float) -> list[Effect]:
+        """Act on one message of a client."""
+        kind = m.message_type(message)
+        self.messages[kind] += 1
+        match message:
+            case m.Ping():
+                return [Send((session,), m.Pong())]
+            case m.Register():
+                return self._register(session, message)
+        if session.user_id is None:
+            return self.sessions.error(session, "not_registered", kind)
+        match message:
+            case m.CreateRoom():
+                return self._create_room(session, now)
+            case m.JoinRoom():
+                return self._join_room(session, message)
+        participant = session.participant
+        if participant is None:
+            return self.sessions.error(session, "not_in_room", kind)
+        match message:
+            case m.LeaveRoom():
+                return [*self._leave(session, participant, now), Send((session,), m.RoomLeft())]
+            case m.SetMuted():
+                return self._set_muted(session, participant, message)
+        return self.media.receive(session, participant, message)
+
+    def bad_message(self, session: Session, error: m.BadMessage) -> list[Effect]:
+        """Answer a frame that is no message."""
+        return self.sessions.error(session, error.code, error.request, error.message)
+
+    def rate_limited(self, session: Session) -> list[Effect]:
+        return self.sessions.error(session, "rate_limited", None)
+
+    def closed(self, session: Session, now: float) -> list[Effect]:
+        """The client closed its socket in order: it leaves."""
+        participant = session.participant
+        self.sessions.unregister(session)
+        return self._leave(session, participant, now) if participant is not None else []
+
+    def lost(self, session: Session, now: float) -> list[Effect]:
+        """The socket broke without a goodbye. Until sessions can be resumed, that is a leave as well."""
+        return self.closed(session, now)
+
+    # ------------------------------------------------------------------------------------------ from the shards
+
+    def shard_up(self, shard: p.ShardId, now: float) -> list[Effect]:
+        """A shard takes rooms; those that lost theirs and found no other are placed now."""
+        self._live.add(shard)
+        homeless = [room for room in self.rooms if room.shard is None and room.participants]
+        return [effect for room in homeless for effect in self._move(room, "shard_lost")]
+
+    def shard_lost(self, shard: p.ShardId, now: float) -> list[Effect]:
+        """A shard is gone with all that it held: its rooms are placed again, people stay in them."""
+        self._live.discard(shard)
+        effects: list[Effect] = []
+        for room in self.rooms.on_shard(shard):
+            log.warning("room lost its shard", room=room.room_id, shard=shard, participants=len(room.participants))
+            self.rooms.place(room, None)
+            for participant in room.participants.values():
+                participant.forget_media()
+            effects += self._move(room, "shard_lost")
+        return effects
+
+    def shard_event(self, event: p.ShardMessage, now: float) -> list[Effect]:
+        """Something that a shard said unasked about one of its rooms."""
+        return self.media.shard_event(event)
+
+    def tick(self, now: float) -> list[Effect]:
+        """Forget rooms that were idle for the grace period. To be called about once a second."""
+        for room in self.rooms.idle_longer_than(self.limits.room_grace_s, now):
+            self.rooms.delete(room)
+            log.info("idle room removed", room=room.room_id)
+        return []
+
+    # ------------------------------------------------------------------------------------------ registering, rooms
+
+    def _register(self, session: Session, message: m.Register) -> list[Effect]:
+        if session.user_id is not None:
+            return self.sessions.error(session, "already_registered", "register")
+        username = m.clean_username(message.username, self.limits.username_chars)
+        if username is None:
+            text = f"A name has 1 to {self.limits.username_chars} characters and no control characters."
+            return self.sessions.error(session, "invalid_username", "register", text)
+        user_id = self.sessions.register(session, username)
+        return [Send((session,), m.Registered(user_id=user_id, protocol=m.PROTOCOL_VERSIONS, ice_servers=[]))]
+
+    def _create_room(self, session: Session, now: float) -> list[Effect]:
+        if session.participant is not None:
+            return self.sessions.error(session, "already_in_room", "create_room")
+        if len(self.rooms) >= self.limits.rooms:
+            idle = self.rooms.longest_idle()
+            if idle is None:
+                return self.sessions.error(session, "too_many_rooms", "create_room")
+            self.rooms.delete(idle)
+        room = self.rooms.create(now)
+
+        def undo() -> None:
+            if not room.people:
+                self.rooms.delete(room)  # nobody was told its id
+
+        return self._enter(session, room, "create_room", undo)
+
+    def _join_room(self, session: Session, message: m.JoinRoom) -> list[Effect]:
+        if session.participant is not None:
+            return self.sessions.error(session, "already_in_room", "join_room")
+        room = self.rooms.get(message.room_id)
+        if room is None:
+            return self.sessions.error(session, "room_not_found", "join_room")
+        if room.people >= self.limits.room_participants:
+            return self.sessions.error(session, "room_full", "join_room")
+        return self._enter(session, room, "join_room", lambda: None)
+
+    def _enter(self, session: Session, room: Room, request: str, undo: Callable[[], None]) -> list[Effect]:
+        """Ask the room's shard to take ``session`` in; a room without one is placed first."""
+        user_id = session.user_id
+        assert user_id is not None
+        if room.shard is None:
+            self.rooms.place(room, least_loaded({shard: self.rooms.load(shard) for shard in self._live}))
+        shard = room.shard
+        if shard is None:
+            undo()
+            return self.sessions.error(session, "shard_unavailable", request, "No media server is running at the moment.")
+        self.rooms.begin_join(room)
+
+        def then(outcome: Outcome, now: float) -> list[Effect]:
+            effects = self._entered(session, room, shard, outcome, request, now)
+            if session.participant is None:
+                undo()
+            return effects
+
+        join = p.JoinRoom(**UNSENT, room_id=room.room_id, user_id=user_id, username=session.username)
+        return [Call(shard, join, then)]
+
+    def _entered(self, session: Session, room: Room, shard: p.ShardId, outcome: Outcome, request: str, now: float) -> list[Effect]:
+        user_id = session.user_id
+        assert user_id is not None
+        if session.closed or isinstance(outcome, Refused | Unanswered):
+            self.rooms.end_join(room, None, now)
+            # It may have come in all the same, or will: what it holds there is freed behind it.
+            undo_join = Tell(shard, p.LeaveRoom(**UNSENT, room_id=room.room_id, user_id=user_id))
+            if session.closed:
+                return [undo_join]
+            assert isinstance(outcome, Refused | Unanswered)
+            return [undo_join, *self.sessions.failed(session, outcome, request)]
+        participant = Participant(user_id, session.username, room.room_id)
+        self.rooms.end_join(room, participant, now)
+        session.participant = participant
+        log.info("joined", room=room.room_id, user=user_id, shard=shard, people=len(room.participants))
+        people = room.participants.values()
+        effects: list[Effect] = [
+            Send((session,), m.RoomJoined(room_id=room.room_id, participants=[_person(who) for who in people])),
+            self.sessions.to_others(participant, m.UserJoined(user_id=user_id, username=session.username)),
+        ]
+        effects += [Send((session,), m.NewPublisher(user_id=who.user_id, username=who.username)) for who in people if who.track_id]
+        effects += [Send((session,), m.UserMuted(user_id=who.user_id, muted=True)) for who in people if who.muted]
+        return effects
+
+    def _leave(self, session: Session, participant: Participant, now: float) -> list[Effect]:
+        """Take a participant out of its room, here at once and on the shard behind all that it has asked for."""
+        session.participant = None
+        notice = self.sessions.to_others(participant, m.UserLeft(user_id=participant.user_id, username=participant.username))
+        shard = self.sessions.room_of(participant).shard
+        room = self.rooms.remove(participant, now)
+        log.info("left", room=room.room_id, user=participant.user_id, shard=shard, people=len(room.participants))
+        if shard is None:
+            return [notice]
+        return [notice, Tell(shard, p.LeaveRoom(**UNSENT, room_id=room.room_id, user_id=participant.user_id))]
+
+    def _set_muted(self, session: Session, participant: Participant, message: m.SetMuted) -> list[Effect]:
+        shard = self.sessions.room_of(participant).shard
+        if shard is None:
+            return self.sessions.error(session, "shard_unavailable", "set_muted")
+        room_id, user_id, muted = participant.room_id, participant.user_id, message.muted
+
+        def then(outcome: Outcome, now: float) -> list[Effect]:
+            instead = self.sessions.settled(session, participant, shard, outcome, "set_muted")
+            if instead is not None:
+                if isinstance(outcome, Unanswered) and session.participant is participant:
+                    # Muted or not over there: put it back to what everyone believes.
+                    back = p.SetMuted(**UNSENT, room_id=room_id, user_id=user_id, muted=participant.muted)
+                    return [Tell(shard, back), *instead]
+                return instead
+            participant.muted = muted
+            return [self.sessions.to_others(participant, m.UserMuted(user_id=user_id, muted=muted))]
+
+        return [Call(shard, p.SetMuted(**UNSENT, room_id=room_id, user_id=user_id, muted=muted), then)]
+
+    def _move(self, room: Room, reason: str) -> list[Effect]:
+        """Place a room that lost its shard, and tell its people. Without a live shard it waits for one, and they with it."""
+        if not room.participants:
+            return []
+        self.rooms.place(room, least_loaded({shard: self.rooms.load(shard) for shard in self._live}))
+        if room.shard is None:
+            return []
+        log.info("room placed again", room=room.room_id, shard=room.shard, participants=len(room.participants))
+        joins = [effect for participant in room.participants.values() for effect in self.sessions.rejoin(participant)]
+        return [*joins, self.sessions.to_room(room, m.RoomMoved(reason=reason))]
+
+
+def _person(participant: Participant) -> m.Person:
+    return m.Person(user_id=participant.user_id, username=participant.username)
