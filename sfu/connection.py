@@ -1,0 +1,205 @@
+"""Connections: transports with their SDP state, their slots in the native loop and their timers.
+
+:class:`Connections` carries out what :class:`~sfu.transport.webrtc.Association` decides. It knows nothing of rooms: whoever opened
+a connection is told through :class:`Owner` when it is up and when it is over, and frees it by :meth:`Connections.close`.
+"""
+
+from __future__ import annotations
+
+import heapq
+import secrets
+from typing import TYPE_CHECKING, Protocol
+
+from sfu.indices import Indices
+from sfu.metrics import Metrics
+from sfu.negotiation import Answer, LocalParameters, Section, candidates, read_answer, write_offer
+from sfu.protocol import Offer, UserId
+from sfu.transport.dtls import DtlsIdentity
+from sfu.transport.ice_lite import Address, IceLite, respond
+from sfu.transport.webrtc import Association, BindAddress, Closed, Connected, Effect, Limits, SendDatagram
+
+if TYPE_CHECKING:
+    from sfu.consumer import Consumer
+    from sfu.forwarding._native import Loop
+    from sfu.publisher import Publisher
+
+
+class Owner(Protocol):
+    """Who is told what becomes of a connection."""
+
+    def connection_up(self, connection: Connection, now: float) -> None:
+        """SRTP keys are set: media may flow."""
+
+    def connection_over(self, connection: Connection, reason: str, now: float) -> None:
+        """The peer is gone. The owner must take it out of every list and call :meth:`Connections.close`."""
+
+
+class Connection:
+    """One transport of ``user_id`` and what was negotiated on it.
+
+    ``publisher`` is set where the peer sends; ``consumers`` are those that ride on this transport, by their SSRC.
+    ``rtcp_ssrc`` is what our receiver reports come from, ``cname`` names the transport in SDES (RFC 7022).
+    """
+
+    def __init__(self, owner: Owner, user_id: UserId, association: Association) -> None:
+        self.owner = owner
+        self.user_id = user_id
+        self.association = association
+        self.slot = association.slot
+        self.generation = association.generation
+        self.publisher: Publisher | None = None
+        self.consumers: dict[int, Consumer] = {}
+        self.sections: list[Section] = []
+        self.answer: Answer | None = None
+        self.up = False
+        self.rtcp_ssrc = secrets.randbits(32)
+        self.cname = secrets.token_urlsafe(12)
+        self.session_id = secrets.randbits(62)
+        self.due_at: float | None = None
+
+    def new_ssrc(self) -> int:
+        """A random SSRC that nothing on this transport has (RFC 3550 8.1)."""
+        while True:
+            ssrc = secrets.randbits(32)
+            if ssrc not in self.consumers and ssrc != self.rtcp_ssrc and ssrc:
+                return ssrc
+
+
+class Connections:
+    """All connections of a shard. ``addresses`` and ``port`` go into offers."""
+
+    def __init__(
+        self, loop: Loop, identity: DtlsIdentity, limits: Limits, metrics: Metrics, addresses: tuple[str, ...], port: int, maximum: int
+    ) -> None:
+        self.loop = loop
+        self.metrics = metrics
+        self.addresses = addresses
+        self.port = port
+        self._identity = identity
+        self._limits = limits
+        self._slots = Indices(maximum, "transports")
+        self._by_slot: dict[int, Connection] = {}
+        self._generation = 0
+        self._timers: list[tuple[float, int, int]] = []
+
+    def __len__(self) -> int:
+        return len(self._by_slot)
+
+    def get(self, slot: int, generation: int) -> Connection | None:
+        """The connection at ``slot``, unless that was an earlier one."""
+        connection = self._by_slot.get(slot)
+        return connection if connection is not None and connection.generation == generation else None
+
+    def open(self, owner: Owner, user_id: UserId, now: float) -> Connection:
+        """A new connection, known to the native loop. Raises :class:`PeerError` ("shard_full")."""
+        slot = self._slots.take()
+        self._generation = (self._generation + 1) & 0x7FFFFFFF
+        association = Association(slot, self._generation, self._identity, self._limits, now)
+        connection = self._by_slot[slot] = Connection(owner, user_id, association)
+        self.loop.add_transport(slot, self._generation)
+        self._schedule(connection)
+        return connection
+
+    def offer(self, connection: Connection) -> Offer:
+        """The offer of ``connection.sections``."""
+        ice = connection.association.ice
+        local = LocalParameters(ice.local_ufrag, ice.local_pwd, self._identity.fingerprint, self.addresses, self.port)
+        return Offer(sdp=write_offer(local, connection.sections, connection.session_id), candidates=candidates(local))
+
+    def read_answer(self, connection: Connection, sdp: str) -> Answer:
+        """Check an answer without taking it yet. Raises :class:`PeerError` ("invalid_sdp")."""
+        return read_answer(sdp, connection.sections)
+
+    def accept(self, connection: Connection, answer: Answer, now: float) -> None:
+        """Take the first answer."""
+        connection.answer = answer
+        self._apply(connection, connection.association.answered(answer.remote, now), now)
+
+    def close(self, connection: Connection) -> None:
+        """Say close_notify and forget it. Its tracks and consumers must be gone already; harmless when repeated."""
+        if self._by_slot.get(connection.slot) is not connection:
+            return
+        for effect in connection.association.close():
+            if isinstance(effect, SendDatagram):
+                self._send(effect.address, effect.data)
+        connection.up = False
+        del self._by_slot[connection.slot]
+        self.loop.remove_transport(connection.slot)
+        self._slots.give_back(connection.slot)
+
+    # ------------------------------------------------------------------------------------------------ what comes in
+
+    def stun_received(self, source: Address, data: bytes, now: float) -> None:
+        result = respond(data, source, now, self._agent)
+        if result.response is not None:
+            self._send(source, result.response)
+        if result.drop is not None:
+            self.metrics.drop(result.drop.value)
+        if result.agent is not None and result.bind:
+            connection = self._by_slot[result.agent.slot]
+            self._apply(connection, connection.association.stun_accepted(result), now)
+
+    def dtls_received(self, slot: int, generation: int, data: bytes, now: float) -> None:
+        connection = self.get(slot, generation)
+        if connection is None:
+            self.metrics.drop("dtls_unknown")
+            return
+        self._apply(connection, connection.association.dtls_received(data, now), now)
+
+    def run_timers(self, now: float) -> None:
+        """Do what is due at ``now``."""
+        while self._timers and self._timers[0][0] <= now:
+            due_at, slot, generation = heapq.heappop(self._timers)
+            connection = self.get(slot, generation)
+            if connection is not None and connection.due_at == due_at:
+                connection.due_at = None
+                self._apply(connection, connection.association.timer(now), now)
+
+    def next_deadline(self) -> float | None:
+        """When :meth:`run_timers` has something to do, at the earliest."""
+        return self._timers[0][0] if self._timers else None
+
+    # ---------------------------------------------------------------------------------------------------- internals
+
+    def _agent(self, slot: int) -> IceLite | None:
+        connection = self._by_slot.get(slot)
+        return connection.association.ice if connection is not None else None
+
+    def _apply(self, connection: Connection, effects: list[Effect], now: float) -> None:
+        for effect in effects:
+            match effect:
+                case SendDatagram():
+                    self._send(effect.address, effect.data)
+                case BindAddress():
+                    self._bind(connection, effect.address)
+                case Connected():
+                    self._start_srtp(connection, effect)
+                    connection.owner.connection_up(connection, now)
+                case Closed():
+                    connection.owner.connection_over(connection, effect.reason, now)
+        self._schedule(connection)
+
+    def _bind(self, connection: Connection, address: Address) -> None:
+        self.loop.bind_address(connection.slot, address)
+
+    def _start_srtp(self, connection: Connection, effect: Connected) -> None:
+        answer = connection.answer
+        assert answer is not None  # an association connects only after the answer
+        mid_extension = next((section.mid_extension for section in answer.sections if section.accepted), 0)
+        profile, rx_key, tx_key = effect.keys
+        self.loop.set_keys(connection.slot, profile, rx_key, tx_key, connection.rtcp_ssrc, connection.cname.encode(), mid_extension)
+        connection.up = True
+
+    def _send(self, address: Address, data: bytes) -> None:
+        try:
+            self.loop.send(address, data)
+        except BufferError:
+            self.metrics.drop("send_ring_full")  # STUN and DTLS are repeated by whoever misses an answer
+
+    def _schedule(self, connection: Connection) -> None:
+        """Keep one live timer per connection; a later deadline is found when the earlier one fires."""
+        deadline = connection.association.deadline()
+        if deadline is None or (connection.due_at is not None and connection.due_at <= deadline):
+            return
+        connection.due_at = deadline
+        heapq.heappush(self._timers, (deadline, connection.slot, connection.generation))

@@ -1,0 +1,68 @@
+"""One outgoing copy of a track for one participant."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING
+
+from sfu.feedback import Reception
+from sfu.negotiation import AUDIO_LEVEL, EXTENSIONS, MID, AnsweredSection
+from sfu.protocol import ConsumerId, UserId
+
+if TYPE_CHECKING:
+    from sfu.connection import Connection
+    from sfu.forwarding._native import Loop
+    from sfu.publisher import Track
+
+_OFFERED = {uri: number for number, uri in EXTENSIONS.items()}
+
+
+class Consumer:
+    """A copy of ``track`` that rides on ``connection`` in section ``mid``, with an SSRC and sequence of its own.
+
+    ``index`` is its place in the native loop; ``publisher_id`` whose track it is. ``reception`` is what the listener reports.
+    """
+
+    def __init__(
+        self, consumer_id: ConsumerId, index: int, track: Track, publisher_id: UserId, connection: Connection, mid: str, now: float
+    ) -> None:
+        self.id = consumer_id
+        self.index = index
+        self.track = track
+        self.publisher_id = publisher_id
+        self.connection = connection
+        self.mid = mid
+        self.ssrc = connection.new_ssrc()
+        self.reception = Reception()
+        self.created_at = now
+        self.accepted = False
+        self._extensions = (_OFFERED[AUDIO_LEVEL], _OFFERED[MID])
+
+    @property
+    def flowing(self) -> bool:
+        """Whether its packets may be sent."""
+        return self.accepted and self.connection.up
+
+    def add(self, loop: Loop) -> None:
+        """Describe it to the native loop. Nothing flows before its track lists it."""
+        audio_level, mid = self._extensions
+        loop.add_consumer(
+            self.index,
+            self.connection.slot,
+            ssrc=self.ssrc,
+            payload_type=self.track.codec.payload_type,
+            audio_level_extension=audio_level,
+            mid_extension=mid,
+            mid=self.mid.encode(),
+            sequence=secrets.randbits(15),
+            timestamp=secrets.randbits(32),
+        )
+
+    def accept(self, loop: Loop, section: AnsweredSection) -> None:
+        """The listener's answer took the section, perhaps without some of the extensions."""
+        answered = (section.audio_level_extension, section.mid_extension)
+        if answered != self._extensions:
+            self._extensions = answered
+            loop.remove_consumer(self.index)  # it is in no list yet
+            self.add(loop)
+        self.accepted = True

@@ -1,0 +1,128 @@
+"""What peers report about the media they get (RFC 3550 6.4, RFC 4585), sans-IO.
+
+Reports about a consumer come back on its own transport and name its SSRC. Deciding what to do about them (retransmission,
+key frames, bandwidth) is built on :class:`Reception`.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import Final, NamedTuple
+
+from aiortc.rtp import (
+    RTCP_PSFB_PLI,
+    RTCP_RTPFB_NACK,
+    AnyRtcpPacket,
+    RtcpByePacket,
+    RtcpPacket,
+    RtcpPsfbPacket,
+    RtcpReceiverInfo,
+    RtcpRrPacket,
+    RtcpRtpfbPacket,
+    RtcpSrPacket,
+)
+
+_NTP_EPOCH: Final = 2_208_988_800  # seconds from 1900 to 1970
+_MAX_RTT_S: Final = 60.0
+"""A longer round trip is a lie or a clock that was set: such a report says nothing about the path."""
+
+
+class ReceiverReport(NamedTuple):
+    """One report block about ``ssrc``. ``fraction_lost`` 0..1 since the last report, ``lost`` cumulative, ``jitter`` in RTP clock ticks.
+    ``rtt_s`` is None where the peer has seen no sender report yet."""
+
+    ssrc: int
+    fraction_lost: float
+    lost: int
+    jitter: int
+    rtt_s: float | None
+
+
+class Nack(NamedTuple):
+    """``ssrc`` misses packets with these ``sequences`` (RFC 4585 6.2.1)."""
+
+    ssrc: int
+    sequences: tuple[int, ...]
+
+
+class PictureLoss(NamedTuple):
+    """``ssrc`` needs a key frame (RFC 4585 6.3.1)."""
+
+    ssrc: int
+
+
+class Bye(NamedTuple):
+    """The sender of ``ssrc`` has stopped sending it (RFC 3550 6.6)."""
+
+    ssrc: int
+
+
+Feedback = ReceiverReport | Nack | PictureLoss | Bye
+
+
+@dataclass(slots=True)
+class Reception:
+    """How one consumer is received, from its peer's reports. Loss and round trip as in :class:`ReceiverReport`."""
+
+    reports: int = 0
+    fraction_lost: float = 0.0
+    lost: int = 0
+    jitter: int = 0
+    rtt_s: float | None = None
+    nacks: int = 0
+    picture_losses: int = 0
+
+    def note(self, feedback: Feedback) -> None:
+        match feedback:
+            case ReceiverReport():
+                self.reports += 1
+                self.fraction_lost, self.lost, self.jitter = feedback.fraction_lost, feedback.lost, feedback.jitter
+                if feedback.rtt_s is not None:
+                    self.rtt_s = feedback.rtt_s
+            case Nack():
+                self.nacks += 1
+            case PictureLoss():
+                self.picture_losses += 1
+            case Bye():
+                pass
+
+
+def read_rtcp(data: bytes, unix_s: float) -> list[Feedback] | None:
+    """What a decrypted compound packet says, in order; None if it is malformed.
+
+    ``unix_s``: wall clock at its arrival, the one from which sender reports are stamped.
+    """
+    try:
+        packets = RtcpPacket.parse(data)
+    except (ValueError, IndexError, struct.error):
+        return None
+    return [feedback for packet in packets for feedback in _read_packet(packet, unix_s)]
+
+
+def _read_packet(packet: AnyRtcpPacket, unix_s: float) -> list[Feedback]:
+    match packet:
+        case RtcpRrPacket() | RtcpSrPacket():
+            return [_read_report(report, unix_s) for report in packet.reports]
+        case RtcpRtpfbPacket() if packet.fmt == RTCP_RTPFB_NACK:
+            return [Nack(packet.media_ssrc, tuple(sequence & 0xFFFF for sequence in packet.lost))]
+        case RtcpPsfbPacket() if packet.fmt == RTCP_PSFB_PLI:
+            return [PictureLoss(packet.media_ssrc)]
+        case RtcpByePacket():
+            return [Bye(ssrc) for ssrc in packet.sources]
+    return []
+
+
+def _read_report(report: RtcpReceiverInfo, unix_s: float) -> ReceiverReport:
+    return ReceiverReport(report.ssrc, report.fraction_lost / 256, report.packets_lost, report.jitter, _round_trip(report, unix_s))
+
+
+def _round_trip(report: RtcpReceiverInfo, unix_s: float) -> float | None:
+    """RFC 3550 6.4.1: arrival - LSR - DLSR, all in 1/65536 s, modulo 2^32."""
+    if report.lsr == 0:
+        return None
+    arrival = int((unix_s + _NTP_EPOCH) * 65536) & 0xFFFFFFFF
+    round_trip_s = ((arrival - report.lsr - report.dlsr) & 0xFFFFFFFF) / 65536
+    if round_trip_s >= 65536 - 1:
+        return 0.0  # rounding: the report seems to come from less than a second in the future
+    return round_trip_s if round_trip_s <= _MAX_RTT_S else None

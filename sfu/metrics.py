@@ -1,0 +1,66 @@
+"""The numbers a shard tells control (:class:`sfu.protocol.Heartbeat`)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, Final
+
+from sfu.protocol import Heartbeat, ShardId, ShardTables
+from sfu.transport.ice_lite import StunDrop
+
+if TYPE_CHECKING:
+    from sfu.forwarding._native import Loop
+
+DROP_REASONS: Final = (
+    *(reason.value for reason in StunDrop),
+    "dtls_unknown",  # DTLS for a transport that is gone
+    "rtcp_unknown",  # RTCP likewise
+    "rtcp_malformed",  # authenticated RTCP that does not parse
+    "ssrc_unmatched",  # a new SSRC that no section of its transport accounts for
+    "ssrc_limit",  # a new SSRC beyond what one track may have
+    "send_ring_full",  # STUN or DTLS of ours that the forwarding thread had no room for
+    "control_unreachable",  # a message for control while no connection to it took any
+    "internal_error",  # an exception while handling one peer's event; the log has it
+)
+"""Named reasons that are counted by the signaling thread, besides those of the native loop (forwarding/README.md)."""
+
+
+class Metrics:
+    """Totals since the process started. ``lag_ms`` is the longest since the last heartbeat."""
+
+    def __init__(self) -> None:
+        self._drops: Counter[str] = Counter(dict.fromkeys(DROP_REASONS, 0))
+        self.bad_messages = 0
+        self.expired_commands = 0
+        self.lag_ms = 0.0
+
+    def drop(self, reason: str) -> None:
+        """Count one thing that was dropped for ``reason``, one of :data:`DROP_REASONS`."""
+        if reason not in self._drops:
+            raise KeyError(reason)
+        self._drops[reason] += 1
+
+    def dropped(self, reason: str) -> int:
+        return self._drops[reason]
+
+    def note_lag(self, late_s: float) -> None:
+        """A timer of the signaling thread ran ``late_s`` seconds after it was due."""
+        self.lag_ms = max(self.lag_ms, 1000 * late_s)
+
+    def heartbeat(self, shard_id: ShardId, instance: str, tables: ShardTables, loop: Loop) -> Heartbeat:
+        """Build the message and start the next lag measurement."""
+        totals = loop.totals()
+        lag_ms, self.lag_ms = self.lag_ms, 0.0
+        return Heartbeat(
+            shard_id=shard_id,
+            instance=instance,
+            tables=tables,
+            packets_in=totals.packets_in,
+            packets_out=totals.packets_out,
+            bytes_in=totals.bytes_in,
+            bytes_out=totals.bytes_out,
+            drops={**loop.drops(), **self._drops},
+            lag_ms=lag_ms,
+            bad_messages=self.bad_messages,
+            expired_commands=self.expired_commands,
+        )
