@@ -1,0 +1,29 @@
+/** Links to rooms: `https://host/?room=<id>`. No DOM here. */
+
+/**
+ * The link that opens the page with this room filled in.
+ *
+ * @param {string} origin
+ * @param {string} roomId
+ * @returns {string}
+ */
+export function roomLink(origin, roomId) {
+  return `${origin}/?room=${encodeURIComponent(roomId)}`;
+}
+
+/**
+ * The room that someone means: an id, a whole link, or a part of one, with space around it as it gets pasted.
+ *
+ * @param {string} text
+ * @returns {string} "" when there is none
+ */
+export function roomIdFrom(text) {
+  const trimmed = text.trim();
+  const inLink = /[?&]room=([^&#\s]*)/.exec(trimmed)?.[1];
+  if (inLink === undefined) return trimmed;
+  try {
+    return decodeURIComponent(inLink).trim();
+  } catch {
+    return inLink; // a lone % is no encoding
+  }
+}

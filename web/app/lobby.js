@@ -1,0 +1,106 @@
+/** The start page: name and connecting, creating and joining a room. */
+
+import { box, button, input } from "./elements.js";
+import { roomIdFrom } from "./links.js";
+import { clearError, showError } from "./notices.js";
+import { TEXT } from "./text.js";
+
+/** @typedef {import("../client/index.js").AntiphonClient} AntiphonClient */
+/** @typedef {import("../client/client.js").ClientState} ClientState */
+
+const NAME_KEY = "antiphon.username";
+
+export class Lobby {
+  #client;
+
+  /** @param {AntiphonClient} client */
+  constructor(client) {
+    this.#client = client;
+    this.#onSubmit("connect-form", () => this.#connect());
+    this.#onSubmit("join-form", () => this.#join());
+    button("create-room").addEventListener("click", () => this.#call(() => client.createRoom()));
+    button("disconnect").addEventListener("click", () => client.close());
+    input("username").value = rememberedName();
+    const invited = roomIdFrom(location.search);
+    input("room-id").value = invited;
+    if (invited) box("lobby-lead").textContent = TEXT.invitation;
+  }
+
+  /** @param {ClientState} state */
+  show(state) {
+    const connected = state === "connected";
+    const idle = state === "disconnected";
+    box("connect-form").hidden = !idle && state !== "connecting";
+    input("username").disabled = !idle;
+    button("connect").disabled = !idle;
+    box("connected-as").hidden = idle || state === "connecting";
+    button("create-room").disabled = !connected;
+    button("join-room").disabled = !connected;
+    box("room-hint").hidden = connected;
+  }
+
+  #connect() {
+    const name = input("username").value.trim();
+    if (name === "") {
+      showError(TEXT.enterName);
+      input("username").focus();
+      return;
+    }
+    rememberName(name);
+    box("connected-name").textContent = TEXT.connectedAs(name);
+    this.#call(async () => {
+      await this.#client.connect(location.origin, name);
+      (input("room-id").value ? button("join-room") : button("create-room")).focus();
+    });
+  }
+
+  #join() {
+    const roomId = roomIdFrom(input("room-id").value);
+    if (roomId === "") {
+      showError(TEXT.enterRoom);
+      input("room-id").focus();
+      return;
+    }
+    input("room-id").value = roomId;
+    this.#call(() => this.#client.joinRoom(roomId));
+  }
+
+  /**
+   * Failures are shown by the client's `error` events.
+   *
+   * @param {() => Promise<unknown>} call
+   */
+  #call(call) {
+    clearError();
+    call().catch(() => {});
+  }
+
+  /**
+   * @param {string} id of a form
+   * @param {() => void} submit
+   */
+  #onSubmit(id, submit) {
+    box(id).addEventListener("submit", (event) => {
+      event.preventDefault();
+      submit();
+    });
+  }
+}
+
+/** Storage may be forbidden by the browser's settings: then the name is asked for each time. */
+function rememberedName() {
+  try {
+    return localStorage.getItem(NAME_KEY) ?? "";
+  } catch {
+    return "";
+  }
+}
+
+/** @param {string} name */
+function rememberName(name) {
+  try {
+    localStorage.setItem(NAME_KEY, name);
+  } catch {
+    // see rememberedName
+  }
+}

@@ -1,0 +1,42 @@
+/** What the page tells people: one error that stays until it is dismissed or outdated, and short notices that go by themselves. */
+
+import { box, button } from "./elements.js";
+
+/** A short notice stays this long. */
+const TOAST_MS = 3000;
+
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let toastTimer;
+
+/**
+ * Shows an error, announced at once by screen readers.
+ *
+ * @param {string} sentence
+ */
+export function showError(sentence) {
+  box("alert").hidden = false;
+  // Emptied first, so that the same sentence twice is announced twice.
+  box("alert-text").textContent = "";
+  box("alert-text").textContent = sentence;
+}
+
+export function clearError() {
+  box("alert").hidden = true;
+  box("alert-text").textContent = "";
+}
+
+/**
+ * Shows something that is good to know and goes away.
+ *
+ * @param {string} sentence
+ */
+export function showNotice(sentence) {
+  const toast = box("toast");
+  toast.textContent = sentence;
+  clearTimeout(toastTimer);
+  toastTimer = setTimeout(() => toast.replaceChildren(), TOAST_MS);
+}
+
+export function initNotices() {
+  button("alert-dismiss").addEventListener("click", clearError);
+}
