@@ -1,9 +1,9 @@
 """What Python may ask of the forwarding thread: the readable contract of ``_native.pyx``.
 
-One :class:`Loop` is one native thread that owns the shard's UDP sockets. All methods are called from one Python thread
-(the signaling thread); they only put commands into a ring or read counters, never wait for a packet and never block. Commands take effect in the order
-given, between two packets. Slots and indices are small integers chosen by the caller, below the maxima given at construction;
-they may be reused as soon as the removing call has returned.
+One :class:`Loop` is one native thread that owns the shard's UDP sockets. All methods are called from one Python thread (the
+signaling thread); they put commands into a ring or read counters and never wait for a packet. Commands take effect in the
+order given, between two packets. Slots and indices are small integers chosen by the caller, below the maxima given at
+construction; they may be reused as soon as the removing call has returned.
 
 Addresses are ``(host, port)`` with a numeric host. Times are nanoseconds of CLOCK_MONOTONIC unless said otherwise.
 """

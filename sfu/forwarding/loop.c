@@ -71,6 +71,8 @@ static bool drain_once(struct loop *loop, const struct outbox *socket) {
     int count = recvmmsg(socket->fd, inbox->headers, BATCH, MSG_DONTWAIT, NULL);
     if (count <= 0)
         return false;
+    /* Before, not after: a command that was given before a packet was sent is carried out before that packet. */
+    apply_commands(loop);
     look_at_clocks(loop);
     for (int i = 0; i < count; i++) {
         struct msghdr *header = &inbox->headers[i].msg_hdr;

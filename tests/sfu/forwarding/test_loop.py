@@ -1,0 +1,397 @@
+"""The forwarding thread through real sockets: what goes in encrypted comes out rewritten and encrypted anew, or is counted."""
+
+from __future__ import annotations
+
+import os
+import random
+import select
+import socket
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from sfu.forwarding import _native, reference
+from tests.sfu.forwarding.peers import Peer, RunningLoop, wait_until
+from tests.sfu.forwarding.test_rewrite import options, rtp
+
+GCM, CM = _native.AEAD_AES_128_GCM, _native.AES128_CM_SHA1_80
+SSRC = 1234  # of rtp()
+
+
+@pytest.fixture
+def loop() -> Iterator[RunningLoop]:
+    with RunningLoop() as running:
+        yield running
+
+
+def call(loop: RunningLoop, consumers: int = 1, profile: int = GCM) -> tuple[Peer, list[Peer]]:
+    """One publisher on slot 0 with track 0, and so many consumers of it."""
+    slot, publisher = loop.peer(profile=profile)
+    loop.track(0, slot, SSRC)
+    listeners = []
+    for i in range(consumers):
+        slot, listener = loop.peer(profile=profile)
+        loop.consumer(i, slot, ssrc=9000 + i)
+        listeners.append(listener)
+    loop.native.set_consumers(0, range(consumers))
+    return publisher, listeners
+
+
+class TestForwarding:
+    @pytest.mark.parametrize("profile", [GCM, CM])
+    def test_every_consumer_gets_the_packet_that_reference_py_makes(self, loop: RunningLoop, profile: int) -> None:
+        publisher, listeners = call(loop, consumers=3, profile=profile)
+        references = [
+            reference.Rewriter(**options(ssrc=9000 + i, payload_type=111, audio_level_extension=1, sequence=100, timestamp=0))
+            for i in range(3)
+        ]
+        for i in range(200):
+            packet = rtp(65500 + i, 960 * i, os.urandom(i), marker=i % 7 == 0, profile=0xBEDE, extension=bytes([0x10, i % 128]))
+            publisher.send(packet)
+            for listener, oracle in zip(listeners, references, strict=True):
+                expected = oracle.rewrite(packet, 0)
+                assert not isinstance(expected, str)
+                assert listener.receive() == expected[0]
+
+    def test_consumers_with_different_profiles_hear_one_track(self, loop: RunningLoop) -> None:
+        publisher, (first,) = call(loop, profile=CM)
+        slot, second = loop.peer(profile=GCM)
+        loop.consumer(1, slot, ssrc=9001)
+        loop.native.set_consumers(0, [0, 1])
+        publisher.send(rtp(1, payload=b"hello"))
+        assert first.receive().endswith(b"hello")
+        assert second.receive().endswith(b"hello")
+
+    def test_several_consumers_share_a_transport(self, loop: RunningLoop) -> None:
+        publisher, (listener,) = call(loop)
+        slot, other = loop.peer()
+        loop.track(1, slot, SSRC)
+        loop.consumer(1, 1, ssrc=9001, mid=b"1")
+        loop.native.set_consumers(1, [1])
+        publisher.send(rtp(1, payload=b"one"))
+        assert listener.receive().endswith(b"one")
+        other.send(rtp(1, payload=b"two"))
+        packet = reference.parse(listener.receive())
+        assert isinstance(packet, reference.Source)
+        assert (packet.ssrc, packet.extensions, packet.payload) == (9001, {4: b"1"}, b"two")
+
+    def test_ipv6_peers_hear_each_other(self) -> None:
+        with RunningLoop("::1") as loop:
+            publisher, (listener,) = call(loop)
+            publisher.send(rtp(1, payload=b"six"))
+            assert listener.receive().endswith(b"six")
+
+    def test_media_follows_an_address_that_moves(self, loop: RunningLoop) -> None:
+        publisher, (listener,) = call(loop)
+        publisher.send(rtp(1))
+        listener.receive()
+        moved = Peer(loop.port)
+        loop.peers.append(moved)
+        loop.native.bind_address(1, moved.address)
+        publisher.send(rtp(2, payload=b"moved"))
+        moved.inbound = listener.inbound
+        assert moved.receive().endswith(b"moved")
+        assert loop.native.tables().addresses == 2
+
+    def test_a_new_ssrc_of_the_track_goes_on_without_a_gap(self, loop: RunningLoop) -> None:
+        publisher, (listener,) = call(loop)
+        publisher.send(rtp(500))
+        before = listener.receive()
+        loop.native.add_encoding(0, 4321)
+        publisher.send(rtp(60000)[:8] + struct.pack("!I", 4321) + b"new")
+        after = listener.receive()
+        assert struct.unpack_from("!H", after, 2)[0] == struct.unpack_from("!H", before, 2)[0] + 1
+        publisher.send(rtp(501))
+        loop.wait_drop("stale")
+
+    def test_lists_change_while_packets_flow_and_nobody_loses_or_repeats_one(self, loop: RunningLoop) -> None:
+        """Consumer 0 stays; the others come and go at random between packets."""
+        publisher, (steady,) = call(loop)
+        slot, visitor = loop.peer()
+        for i in range(1, 9):
+            loop.consumer(i, slot, ssrc=9000 + i)
+        choose = random.Random(5)
+        heard = []
+        for i in range(2000):
+            loop.native.set_consumers(0, choose.sample(range(9), 9)[: choose.randrange(1, 9)] if i % 2 else [0])
+            members = [0, *choose.sample(range(1, 9), choose.randrange(0, 8))]
+            choose.shuffle(members)
+            loop.native.set_consumers(0, members)
+            publisher.send(rtp(i, payload=struct.pack("!I", i)))
+            heard.append(steady.receive())
+            visitor.waiting()
+        assert [struct.unpack("!I", packet[-4:])[0] for packet in heard] == list(range(2000))
+        assert {(struct.unpack_from("!H", packet, 2)[0] - i) & 0xFFFF for i, packet in enumerate(heard)} == {100}
+
+
+class TestMuting:
+    def test_nothing_is_heard_while_paused_and_the_sequence_goes_on_after(self, loop: RunningLoop) -> None:
+        publisher, (listener,) = call(loop)
+        publisher.send(rtp(1))
+        before = listener.receive()
+        loop.native.set_paused(0, True)
+        publisher.send(rtp(2))
+        loop.wait_drop("paused")
+        loop.native.set_paused(0, False)
+        publisher.send(rtp(3))
+        after = listener.receive()
+        assert struct.unpack_from("!H", after, 2)[0] == struct.unpack_from("!H", before, 2)[0] + 1
+
+    def test_a_resynchronised_consumer_has_no_gap(self, loop: RunningLoop) -> None:
+        publisher, (listener,) = call(loop)
+        publisher.send(rtp(1))
+        listener.receive()
+        loop.native.set_consumers(0, [])
+        publisher.send(rtp(2))
+        loop.wait_drop("no_consumer")
+        loop.native.resync_consumer(0)
+        loop.native.set_consumers(0, [0])
+        publisher.send(rtp(3))
+        assert struct.unpack_from("!H", listener.receive(), 2)[0] == 101
+
+
+class TestDrops:
+    """Every packet that ends in the loop has a named counter and disturbs nobody."""
+
+    @pytest.mark.parametrize(
+        ("datagram", "reason"),
+        [
+            (b"", "truncated"),
+            (b"\x80", "truncated"),
+            (b"\x50garbage", "bad_version"),
+            (b"\xff" * 40, "bad_version"),
+            (b"\x00\x01\x00\x00", "bad_stun"),
+            (b"\x00\x01\x00\x04\x21\x12\xa4\x42" + bytes(12), "bad_stun"),
+            (b"\x00\x01\x00\x00\x12\x34\x56\x78" + bytes(12), "bad_stun"),
+            (b"\x80\x6f" + bytes(30), "unknown_address"),
+            (b"\x16\xfe\xfd" + bytes(30), "unknown_address"),
+            (bytes(2049), "oversized"),
+        ],
+    )
+    def test_strangers_garbage(self, loop: RunningLoop, datagram: bytes, reason: str) -> None:
+        stranger = Peer(loop.port)
+        loop.peers.append(stranger)
+        stranger.socket.send(datagram)
+        loop.wait_drop(reason)
+        assert loop.native.events() == []
+
+    @pytest.mark.parametrize(
+        ("datagram", "reason"),
+        [
+            (b"\x80\x6f" + bytes(5), "truncated"),
+            (b"\x8f\x6f" + bytes(30), "truncated"),
+            (b"\x90\x6f" + bytes(10) + b"\xbe\xde\xff\xff", "truncated"),
+            (b"\x80\xc8\x00\x01", "truncated"),
+            (b"\x80\x6f" + bytes(40), "auth_failed"),
+            (b"\x80\xc8" + bytes(40), "auth_failed"),
+        ],
+    )
+    def test_peers_garbage(self, loop: RunningLoop, datagram: bytes, reason: str) -> None:
+        publisher, (listener,) = call(loop)
+        publisher.socket.send(datagram)
+        loop.wait_drop(reason)
+        publisher.send(rtp(1))
+        assert listener.receive()
+
+    def test_replayed_packet_is_forwarded_once(self, loop: RunningLoop) -> None:
+        publisher, (listener,) = call(loop)
+        protected = publisher.send(rtp(1))
+        listener.receive()
+        publisher.socket.send(protected)
+        loop.wait_drop("replayed")
+        assert listener.waiting() == []
+        assert loop.native.transport_counters(0).replayed == 1
+
+    def test_rtp_before_keys(self, loop: RunningLoop) -> None:
+        _, peer = loop.peer(keyed=False)
+        peer.send(rtp(1))
+        loop.wait_drop("no_keys")
+
+    def test_payload_type_that_was_not_negotiated(self, loop: RunningLoop) -> None:
+        publisher, _ = call(loop)
+        publisher.send(b"\x80\x0d" + rtp(1)[2:])
+        loop.wait_drop("bad_payload_type")
+
+    def test_padding_that_is_longer_than_the_payload(self, loop: RunningLoop) -> None:
+        publisher, _ = call(loop)
+        publisher.send(bytes([0xA0]) + rtp(1, payload=b"ab\xff")[1:])
+        loop.wait_drop("truncated")
+
+    def test_consumer_whose_transport_has_no_address(self, loop: RunningLoop) -> None:
+        publisher, _ = call(loop)
+        slot, _ = loop.peer(bound=False)
+        loop.consumer(1, slot, ssrc=1)
+        loop.native.set_consumers(0, [1])
+        publisher.send(rtp(1))
+        loop.wait_drop("not_connected")
+
+    def test_too_many_unknown_ssrcs(self, loop: RunningLoop) -> None:
+        publisher, (listener,) = call(loop)
+        for ssrc in range(40):
+            publisher.send(rtp(1)[:8] + struct.pack("!I", ssrc) + b"x")
+        loop.wait_drop("too_many_ssrcs", 24)
+        assert loop.native.drops()["unknown_ssrc"] == 16
+        publisher.send(rtp(1))
+        assert listener.receive()
+
+    def test_unread_events_fill_the_ring_and_are_counted(self, loop: RunningLoop) -> None:
+        stranger = Peer(loop.port)
+        loop.peers.append(stranger)
+        request = b"\x00\x01\x03\xe8\x21\x12\xa4\x42" + bytes(12) + bytes(1000)
+        sent = 0
+        while loop.native.drops()["ring_full"] == 0:
+            stranger.socket.send(request)
+            sent += 1
+            assert sent < 20_000
+        publisher, (listener,) = call(loop)
+        publisher.send(rtp(1))
+        assert listener.receive()
+        assert len(loop.native.events(5000)) > 500
+
+
+class TestEvents:
+    def test_stun_comes_with_its_source(self, loop: RunningLoop) -> None:
+        _, peer = loop.peer(bound=False)
+        request = b"\x00\x01\x00\x00\x21\x12\xa4\x42" + bytes(12)
+        peer.socket.send(request)
+        assert loop.events() == [_native.StunReceived(peer.address, request)]
+
+    def test_dtls_comes_with_its_slot(self, loop: RunningLoop) -> None:
+        slot, peer = loop.peer(keyed=False)
+        peer.socket.send(b"\x16hello")
+        assert loop.events() == [_native.DtlsReceived(slot, slot + 1000, b"\x16hello")]
+
+    def test_rtcp_comes_decrypted(self, loop: RunningLoop) -> None:
+        slot, peer = loop.peer()
+        report = struct.pack("!BBHI", 0x80, 201, 1, 7)
+        peer.send_rtcp(report)
+        assert loop.events() == [_native.RtcpReceived(slot, slot + 1000, report)]
+
+    def test_unknown_ssrc_comes_with_its_mid(self, loop: RunningLoop) -> None:
+        slot, peer = loop.peer()
+        peer.send(rtp(1, profile=0xBEDE, extension=bytes([0x41]) + b"12"))
+        assert loop.events() == [_native.UnknownSsrc(slot, slot + 1000, SSRC, 111, b"12")]
+
+    def test_first_packet_is_announced_once(self, loop: RunningLoop) -> None:
+        publisher, (listener,) = call(loop)
+        for i in range(3):
+            publisher.send(rtp(i))
+            listener.receive()
+        assert loop.events() == [_native.FirstPacket(0, 1000, 0)]
+        assert loop.native.events() == []
+
+    def test_event_fd_is_readable_again_after_an_empty_read(self, loop: RunningLoop) -> None:
+        _, peer = loop.peer(keyed=False)
+        for i in range(300):
+            assert loop.native.events() == []
+            peer.socket.send(b"\x16" + bytes([i & 255]))
+            assert select.select([loop.native.event_fd], [], [], 10)[0]
+            assert len(loop.events()) == 1
+
+    def test_send_reaches_the_address(self, loop: RunningLoop) -> None:
+        _, peer = loop.peer(bound=False)
+        loop.native.send(peer.address, b"\x16server hello")
+        assert peer.socket.recv(2048) == b"\x16server hello"
+
+
+class TestReports:
+    """RFC 3550 6.4: without them a browser shows neither loss nor round trip."""
+
+    def test_publisher_is_told_its_loss_and_the_delay_since_its_report(self, loop: RunningLoop) -> None:
+        publisher, (listener,) = call(loop)
+        publisher.send_rtcp(struct.pack("!BBHIQIII", 0x80, 200, 6, SSRC, 0x1122334455667788, 0, 0, 0))
+        for i in [0, 1, 2, 3, 5, 6, 7, 9]:
+            publisher.send(rtp(65530 + i, 960 * i))
+            listener.receive()
+        report = publisher.receive_rtcp()
+        while struct.unpack_from("!I", report, 16)[0] != (1 << 16) + 3:  # until one covers all packets
+            report = publisher.receive_rtcp()
+        kind, reporter, source, loss, _, _, last_sr, delay = struct.unpack_from("!xB2x7I", report)
+        assert (kind, reporter, source, loss & 0xFFFFFF) == (201, 0x5000, SSRC, 2)
+        assert last_sr == 0x33445566
+        assert 0 < delay < 5 * 65536
+
+    def test_listener_is_told_what_was_sent(self, loop: RunningLoop) -> None:
+        publisher, (listener,) = call(loop)
+        for i in range(5):
+            publisher.send(rtp(i, 960 * i, payload=bytes(100)))
+            listener.receive()
+        report = listener.receive_rtcp()
+        while struct.unpack_from("!I", report, 20)[0] < 5:
+            report = listener.receive_rtcp()
+        assert struct.unpack_from("!BBHI", report) == (0x80, 200, 6, 9000)
+        assert struct.unpack_from("!II", report, 20) == (5, 500)
+        assert report[28:] == b"\x81\xca\x00\x04" + struct.pack("!I", 9000) + b"\x01\x08antiphon" + bytes(2)
+
+
+class TestLifetime:
+    def test_tables_are_empty_when_everything_is_removed(self, loop: RunningLoop) -> None:
+        publisher, listeners = call(loop, consumers=5)
+        publisher.send(rtp(1))
+        for listener in listeners:
+            listener.receive()
+        assert loop.native.tables() == (6, 1, 5, 6)
+        loop.native.set_consumers(0, [])
+        for i in range(5):
+            loop.native.remove_consumer(i)
+        loop.native.remove_track(0)
+        for slot in range(6):
+            loop.native.remove_transport(slot)
+        wait_until(lambda: loop.native.tables() == (0, 0, 0, 0), "empty tables")
+
+    def test_slots_are_reused_thousands_of_times(self, loop: RunningLoop) -> None:
+        for _ in range(3000):
+            loop.native.add_transport(0, 1)
+            loop.native.bind_address(0, ("127.0.0.1", 9))
+            loop.native.set_keys(0, GCM, bytes(28), bytes(28), 1, b"c", 4)
+            loop.track(0, 0, 1, 2, 3, 4, 5)
+            loop.consumer(0, 0, ssrc=1)
+            loop.native.set_consumers(0, [0])
+            loop.native.remove_track(0)
+            loop.native.remove_consumer(0)
+            loop.native.remove_transport(0)
+        wait_until(lambda: loop.native.tables() == (0, 0, 0, 0), "empty tables")
+
+    def test_removing_a_transport_takes_its_tracks_along(self, loop: RunningLoop) -> None:
+        call(loop)
+        loop.native.remove_transport(0)
+        wait_until(lambda: loop.native.tables().tracks == 0, "no tracks")
+
+    def test_an_ssrc_claimed_twice_goes_to_the_later_track(self, loop: RunningLoop) -> None:
+        publisher, (listener,) = call(loop)
+        loop.track(1, 0, SSRC)
+        loop.native.remove_track(0)
+        loop.native.set_consumers(1, [0])
+        publisher.send(rtp(1, payload=b"later"))
+        assert listener.receive().endswith(b"later")
+
+    def test_a_closed_loop_refuses_everything(self) -> None:
+        with RunningLoop() as loop:
+            pass
+        loop.native.close()
+        with pytest.raises(RuntimeError, match="closed"):
+            loop.native.tables()
+
+    def test_sockets_are_closed_with_the_loop(self) -> None:
+        with RunningLoop() as loop:
+            port = loop.port
+        again = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        again.bind(("127.0.0.1", port))
+        again.close()
+
+    def test_impossible_arguments_are_value_errors(self, loop: RunningLoop) -> None:
+        with pytest.raises(ValueError, match="1 to 1500"):
+            loop.native.send(("127.0.0.1", 9), b"")
+        with pytest.raises(ValueError, match="no IP address"):
+            loop.native.send(("localhost", 9), b"x")
+        with pytest.raises(ValueError, match="no socket"):
+            loop.native.send(("::1", 9), b"x")
+        with pytest.raises(ValueError, match="out of range"):
+            loop.native.add_transport(1 << 24, 0)
+        with pytest.raises(ValueError, match="have 28 bytes"):
+            loop.native.set_keys(0, GCM, bytes(30), bytes(28), 1, b"c", 0)
+        with pytest.raises(ValueError, match="no such SRTP profile"):
+            loop.native.set_keys(0, 3, bytes(30), bytes(28), 1, b"c", 0)
+        with pytest.raises(OSError, match=r".+"):
+            _native.Loop([0])
