@@ -37,7 +37,7 @@ POLL_S = 0.1
 _OPEN_LINE = re.compile(r"Open (http://(\S+?):(\d+))/? in a browser")
 _SAMPLE = re.compile(r"^([a-zA-Z_:][\w:]*(?:\{.*\})?) (\S+)$")
 
-TABLE_METRIC = "antiphon_shard_table_size"
+TABLE_METRIC = "antiphon_shard_table"
 """Gauge with the labels ``shard`` and ``table`` (see sfu.protocol.ShardTables)."""
 
 

