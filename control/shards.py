@@ -80,7 +80,7 @@ class Shards:
 
     ``discarded``: messages that were not acted on, by reason: ``frames`` (not [id, body]), ``undecodable``, ``impostor`` (the
     body names another shard than the socket), ``protocol``, ``too_many``, ``stale`` (an instance that is not the known one, or
-    said before a Reset), ``late`` (an answer after its deadline).
+    said before a Reset), ``late`` (an answer after its deadline). ``times`` may be replaced at any time.
     """
 
     def __init__(self, listener: Listener, times: ShardTimes) -> None:
@@ -89,7 +89,7 @@ class Shards:
         self.unanswered = 0
         self.on_silent: Callable[[p.ShardId], None] = lambda shard: None
         self._listener = listener
-        self._times = times
+        self.times = times
         self._context: zmq.asyncio.Context = zmq.asyncio.Context()
         self._socket: zmq.asyncio.Socket | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -162,7 +162,7 @@ class Shards:
         self._changed.set()
 
     def _call(self, link: ShardLink, command: p.Command, then: Callable[[Outcome], None], seconds: float | None = None) -> None:
-        seconds = self._times.command_s if seconds is None else seconds
+        seconds = self.times.command_s if seconds is None else seconds
         self._last_request += 1
         request_id = p.RequestId(self._last_request)
         deadline = int((time.time() + seconds) * 1000)
@@ -307,13 +307,13 @@ class Shards:
     async def _watch(self) -> None:
         """Give up shards that say nothing. A control that was itself held up gives them time to be heard first."""
         loop = asyncio.get_running_loop()
-        step = self._times.silence_s / 4
         while True:
+            step = self.times.silence_s / 4
             before = loop.time()
             await asyncio.sleep(step)
             if loop.time() - before > 2 * step:
                 continue
             for link in list(self.links.values()):
-                if link.state != "lost" and loop.time() - link.heard_at > self._times.silence_s:
+                if link.state != "lost" and loop.time() - link.heard_at > self.times.silence_s:
                     self.lost(link.shard_id, "it is silent", gone=False)
                     self.on_silent(link.shard_id)

@@ -37,7 +37,7 @@ class TestDocument:
         assert dict(table) == m.ERROR_CODES
 
     def test_the_errors_named_at_each_message_exist(self) -> None:
-        for sentence in re.findall(r"Errors?: (.*?)\.\n", DOCUMENT, re.DOTALL):
+        for sentence in re.findall(r"Errors?: (.*?)\.\s", DOCUMENT, re.DOTALL):
             assert set(re.findall(r"`(\w+)`", sentence)) <= set(m.ERROR_CODES), sentence
 
 

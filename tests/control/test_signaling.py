@@ -404,8 +404,17 @@ class TestCandidates:
 
     @pytest.mark.parametrize(
         "line",
-        ["x", "candidate:", LINE.replace("5000", "70000"), LINE.replace("5000", "-1"), LINE.replace("typ", "top"), LINE + " " * 1024]
-        + ["candidate:1 one udp 1 192.0.2.1 5 typ host", "\x00" * 8, LINE + " rport x"],
+        [
+            "x",
+            "candidate:",
+            LINE.replace("5000", "70000"),
+            LINE.replace("5000", "-1"),
+            LINE.replace("typ", "top"),
+            LINE + " " * 1024,
+            LINE + " rport x",
+            "candidate:1 one udp 1 192.0.2.1 5 typ host",
+            "\x00" * 8,
+        ],
     )
     def test_refuses_everything_else(self, world: Any, line: str) -> None:
         ann = world.host()
