@@ -146,17 +146,22 @@ class Connections:
             return
         self._apply(connection, connection.association.dtls_received(data, now), now)
 
-    def run_timers(self, now: float) -> None:
-        """Do what is due at ``now``."""
+    def take_due(self, now: float) -> Connection | None:
+        """A connection that has something to do at ``now``: to be given to :meth:`fire`."""
         while self._timers and self._timers[0][0] <= now:
             due_at, slot, generation = heapq.heappop(self._timers)
             connection = self.get(slot, generation)
             if connection is not None and connection.due_at == due_at:
                 connection.due_at = None
-                self._apply(connection, connection.association.timer(now), now)
+                return connection
+        return None
+
+    def fire(self, connection: Connection, now: float) -> None:
+        """Do what is due for ``connection``."""
+        self._apply(connection, connection.association.timer(now), now)
 
     def next_deadline(self) -> float | None:
-        """When :meth:`run_timers` has something to do, at the earliest."""
+        """When :meth:`take_due` has something, at the earliest."""
         return self._timers[0][0] if self._timers else None
 
     # ---------------------------------------------------------------------------------------------------- internals

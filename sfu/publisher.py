@@ -31,8 +31,8 @@ class Track:
         self.consumers: list[Consumer] = []
         self.active = False
         """Whether the answer accepted it, so that the native loop knows it."""
-        self.ended: set[int] = set()
-        """SSRCs that said BYE."""
+        self.said_bye = False
+        """Whether the peer announced the end of what it sent last (RFC 3550 6.6)."""
 
     def start(self, loop: Loop, section: AnsweredSection, paused: bool) -> None:
         """The answer accepted the track's section."""
@@ -83,3 +83,9 @@ class Publisher:
             return next((track for track in active if track.mid.encode() == mid), None)
         fitting = [track for track in active if track.codec.payload_type == payload_type]
         return fitting[0] if len(fitting) == 1 else None
+
+    def note_bye(self, ssrc: int) -> None:
+        """The peer stopped sending ``ssrc``. The track stays: browsers say BYE also when a microphone is exchanged."""
+        for track in self.tracks:
+            if ssrc in track.encodings:
+                track.said_bye = True

@@ -1,0 +1,67 @@
+"""``python -m sfu``, which is also ``antiphon shard``: one shard process."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import structlog
+import uvloop
+
+from sfu.config import ConfigError, ShardConfig, load
+from sfu.errors import ShardError
+
+
+@click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.option("--config", "file", metavar="FILE", type=click.Path(path_type=Path), help="TOML file; its section [shard] is read.")
+@click.option("--control", metavar="ENDPOINT", help="ZeroMQ endpoint of control, ipc://PATH or tcp://HOST:PORT.")
+@click.option("--shard-id", metavar="NAME", help="Name of this shard, unique at its control.  [default: 0]")
+@click.option("--host", metavar="ADDR[,ADDR]", help="Addresses to bind, one per family.  [default: all]")
+@click.option("--udp-port", metavar="PORT", help="UDP port of all media; 0: any free one.  [default: 40000]")
+@click.option("--advertise", metavar="ADDR[,ADDR]", help="Addresses told to browsers for media.  [default: all of this host]")
+@click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.  [default: info]")
+def main(file: Path | None, **flags: Any) -> None:
+    """Run one shard: a process that forwards media and obeys one control.
+
+    Every option of the section [shard] can be set in the environment too (ANTIPHON_SHARD_HEARTBEAT_MS, ...). A flag goes before
+    the environment, the environment before the file, the file before the defaults.
+    """
+    try:
+        config = load({name: value for name, value in flags.items() if value is not None}, file)
+    except ConfigError as error:
+        for problem in error.problems:
+            click.echo(f"antiphon shard: {problem}", err=True)
+        sys.exit(2)
+    set_up_logs(config)
+    from sfu.process import run  # after the flags are checked: it loads the native loop
+
+    try:
+        uvloop.run(run(config))
+    except ShardError as error:
+        click.echo(f"antiphon shard {config.shard_id}: {error}", err=True)
+        sys.exit(2)
+
+
+def set_up_logs(config: ShardConfig) -> None:
+    """Lines for people on a terminal, JSON otherwise, to standard error."""
+    terminal = sys.stderr.isatty()
+    renderer: Any = structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *([] if terminal else [structlog.processors.format_exc_info]),
+            renderer,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, config.log_level.upper())),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
+    structlog.contextvars.bind_contextvars(shard=config.shard_id)
+
+
+if __name__ == "__main__":
+    main(prog_name="antiphon shard")

@@ -1,0 +1,160 @@
+"""Configuration of one shard process: one field, one description, one unit.
+
+A value comes from a flag, or else from the environment (``ANTIPHON_SHARD_UDP_PORT``), or else from the section ``[shard]`` of the TOML
+file, or else it is the default. Lists are TOML arrays in the file and comma-separated elsewhere.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+SECTION: Final = "shard"
+ENVIRONMENT_PREFIX: Final = "ANTIPHON_SHARD_"
+
+
+def _split(value: Any) -> Any:
+    """``"A,B"`` as a flag or variable has it; lists pass through."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _numeric(value: Any) -> Any:
+    """Addresses in their canonical form; ``localhost`` stands for both loopback addresses."""
+    parts = _split(value)
+    if not isinstance(parts, list | tuple):
+        return parts
+    numeric: list[str] = []
+    for part in parts:
+        numeric += ["127.0.0.1", "::1"] if part == "localhost" else [str(ipaddress.ip_address(part))]
+    return tuple(dict.fromkeys(numeric))
+
+
+def _one_per_family(value: Any) -> Any:
+    addresses = _numeric(value)
+    if isinstance(addresses, tuple) and len({ipaddress.ip_address(address).version for address in addresses}) < len(addresses):
+        raise ValueError("at most one address of each family")
+    return addresses
+
+
+Addresses = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_numeric)]
+Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_one_per_family)]
+
+
+class ShardConfig(BaseSettings):
+    """Everything a shard can be told."""
+
+    model_config = SettingsConfigDict(env_prefix=ENVIRONMENT_PREFIX, extra="forbid", frozen=True, validate_default=True)
+
+    control: str = Field(
+        default="tcp://127.0.0.1:8081",
+        pattern=r"^(ipc://.+|tcp://.+:\d+|inproc://.+)$",
+        description="ZeroMQ endpoint of control that the shard connects to, ipc://PATH or tcp://HOST:PORT",
+    )
+    shard_id: str = Field(
+        default="0", min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$", description="name of this shard, unique at its control"
+    )
+    host: Hosts = Field(
+        default=(), description="addresses that the UDP port is bound to, at most one per family; empty for all addresses of both families"
+    )
+    udp_port: int = Field(default=40000, ge=0, le=65535, description="UDP port of all media; 0 for any free one")
+    advertise: Addresses = Field(
+        default=(), description="addresses put into SDP for browsers to send to; empty for those in host, or every address of the machine"
+    )
+    heartbeat_ms: int = Field(default=250, ge=10, le=60_000, description="interval of heartbeats to control, in milliseconds")
+    handshake_timeout_s: float = Field(
+        default=10.0, gt=0, le=600, description="time from SDP answer to finished DTLS handshake, in seconds"
+    )
+    answer_timeout_s: float = Field(default=30.0, gt=0, le=600, description="time from offer to SDP answer, in seconds")
+    consent_timeout_s: float = Field(
+        default=30.0, gt=0, le=600, description="a connected peer that sends no STUN for so long is gone, in seconds (RFC 7675)"
+    )
+    orphan_timeout_s: float = Field(
+        default=30.0, gt=0, description="a shard without control and without participants for so long ends, in seconds"
+    )
+    max_transports: int = Field(default=16384, ge=1, le=1 << 20, description="transports at a time, connected or not")
+    max_tracks: int = Field(default=16384, ge=1, le=1 << 20, description="published tracks at a time")
+    max_consumers: int = Field(default=65536, ge=1, le=1 << 22, description="consumers at a time")
+    socket_buffer_bytes: int = Field(
+        default=4 * 1024 * 1024,
+        ge=0,
+        le=1 << 30,
+        description="kernel buffer of each UDP socket and direction, in bytes; 0 for the system's",
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least important lines that are logged")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags before environment before file. ``file`` below is not a field: it carries the file's section here."""
+        assert isinstance(init_settings, InitSettingsSource)
+        section = init_settings.init_kwargs.pop("__file__", {})
+        return init_settings, env_settings, InitSettingsSource(settings_cls, section)
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used. ``problems``: one line each, naming the key, where it stands and what was expected."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+def load(flags: Mapping[str, Any], file: Path | None = None, environment: Mapping[str, str] | None = None) -> ShardConfig:
+    """The effective configuration. ``flags``: values by field name, without those not given. Raises :class:`ConfigError`."""
+    environment = os.environ if environment is None else environment
+    section = _read_section(file) if file is not None else {}
+    problems = [
+        f"{name} in the environment: unknown option; expected one of {', '.join(ShardConfig.model_fields)}"
+        for name in environment
+        if name.startswith(ENVIRONMENT_PREFIX) and name[len(ENVIRONMENT_PREFIX) :].lower() not in ShardConfig.model_fields
+    ]
+    try:
+        config = ShardConfig(**{**flags, "__file__": section})
+    except ValidationError as error:
+        problems += [_describe(problem, flags, file, environment) for problem in error.errors()]
+    if problems:
+        raise ConfigError(problems)
+    return config
+
+
+def _read_section(file: Path) -> dict[str, Any]:
+    try:
+        document = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError([f"{file}: cannot be read: {error.strerror}"]) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError([f"{file}: not a TOML file: {error}"]) from None
+    section = document.get(SECTION, {})
+    if not isinstance(section, dict):
+        raise ConfigError([f"{SECTION} in {file}: expected a section [{SECTION}]"])
+    return section
+
+
+def _describe(problem: ErrorDetails, flags: Mapping[str, Any], file: Path | None, environment: Mapping[str, str]) -> str:
+    key = str(problem["loc"][0])
+    variable = ENVIRONMENT_PREFIX + key.upper()
+    if key in flags:
+        where = f"--{key.replace('_', '-')}"
+    elif any(name.upper() == variable for name in environment):
+        where = f"{variable} in the environment"
+    else:
+        where = f"{SECTION}.{key} in {file}"
+    field = ShardConfig.model_fields.get(key)
+    if field is None:
+        return f"{where}: unknown option; expected one of {', '.join(ShardConfig.model_fields)}"
+    reason = problem["msg"].removeprefix("Value error, ")
+    return f"{where}: {reason[0].lower()}{reason[1:]}, got {problem['input']!r}; expected {field.description}"

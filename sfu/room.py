@@ -1,0 +1,317 @@
+"""One room: who is in it, who publishes, who consumes, and the forwarding tables that follow from that.
+
+Every change ends in the native loop: a track's list holds exactly the consumers whose transport is connected. The order of
+freeing matters and is kept here: first out of every list, then the consumer, then the track, then the transport.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import structlog
+
+from sfu.connection import Connection, Connections
+from sfu.consumer import Consumer
+from sfu.errors import PeerError
+from sfu.indices import Indices
+from sfu.negotiation import Answer, Section, Source
+from sfu.protocol import (
+    ConsumerClosed,
+    ConsumerId,
+    Offer,
+    PublisherClosed,
+    PublisherFailed,
+    RoomId,
+    ShardId,
+    ShardMessage,
+    TrackPublished,
+    UserId,
+)
+from sfu.publisher import Publisher, Track
+
+if TYPE_CHECKING:
+    from sfu.forwarding._native import Loop
+
+log = structlog.get_logger("sfu.room")
+
+
+class Participant:
+    """One person in the room. ``consumers``: what this person hears."""
+
+    def __init__(self, user_id: UserId, now: float) -> None:
+        self.user_id = user_id
+        self.muted = False
+        self.publisher: Publisher | None = None
+        self.consumers: dict[ConsumerId, Consumer] = {}
+        self.joined_at = now
+
+
+class ShardContext:
+    """What all rooms of a shard share: the native loop, its tables and the way to tell control something."""
+
+    def __init__(
+        self,
+        connections: Connections,
+        tracks: Indices,
+        consumers: Indices,
+        shard_id: ShardId,
+        instance: str,
+        tell: Callable[[ShardMessage], None],
+    ) -> None:
+        self.connections = connections
+        self.tracks = tracks
+        self.consumers = consumers
+        self.tell = tell
+        self._shard_id = shard_id
+        self._instance = instance
+
+    @property
+    def loop(self) -> Loop:
+        return self.connections.loop
+
+    def event(self, message: Callable[..., ShardMessage], /, **fields: Any) -> None:
+        """Tell control: ``message`` is the class of the event, ``fields`` are its fields beside those of the shard."""
+        self.tell(message(shard_id=self._shard_id, instance=self._instance, **fields))
+
+
+class Room:
+    """Participants, publishers and consumers of one room. Raises :class:`PeerError` with the codes that sfu/protocol.py documents."""
+
+    def __init__(self, room_id: RoomId, shard: ShardContext) -> None:
+        self.room_id = room_id
+        self.participants: dict[UserId, Participant] = {}
+        self._shard = shard
+        self._log = log.bind(room=room_id)
+
+    @property
+    def tracks(self) -> int:
+        """Tracks that the native loop knows."""
+        publishers = [participant.publisher for participant in self.participants.values() if participant.publisher is not None]
+        return sum(track.active for publisher in publishers for track in publisher.tracks)
+
+    # ------------------------------------------------------------------------------------------------- participants
+
+    def join(self, user_id: UserId, now: float) -> None:
+        if user_id not in self.participants:
+            self.participants[user_id] = Participant(user_id, now)
+            self._log.info("joined", user=user_id)
+
+    def leave(self, user_id: UserId, now: float) -> None:
+        """Free all that ``user_id`` held. Others learn of it from control, so there is no :class:`PublisherClosed`."""
+        participant = self.participants.get(user_id)
+        if participant is None:
+            return
+        if participant.publisher is not None:
+            self._end_publisher(participant, "left", now, tell=False)
+        for consumer in list(participant.consumers.values()):
+            self._end_consumer(consumer, "left", now)
+        del self.participants[user_id]
+        self._log.info("left", user=user_id, seconds=round(now - participant.joined_at, 1))
+
+    def close(self, reason: str, now: float) -> None:
+        """Free everything. Control is told of each published track that ends by it."""
+        for participant in list(self.participants.values()):
+            if participant.publisher is not None:
+                self._end_publisher(participant, reason, now, tell=True)
+        for user_id in list(self.participants):
+            self.leave(user_id, now)
+
+    def set_muted(self, user_id: UserId, muted: bool) -> None:
+        participant = self._participant(user_id)
+        participant.muted = muted
+        if participant.publisher is not None:
+            for track in participant.publisher.tracks:
+                if track.active:
+                    self._shard.loop.set_paused(track.index, muted)
+
+    # ----------------------------------------------------------------------------------------------------- publishers
+
+    def create_publisher(self, user_id: UserId, now: float) -> Offer:
+        participant = self._participant(user_id)
+        shard = self._shard
+        index = shard.tracks.take()
+        try:
+            connection = shard.connections.open(self, user_id, now)
+        except PeerError:
+            shard.tracks.give_back(index)
+            raise
+        if participant.publisher is not None:
+            self._end_publisher(participant, "replaced", now, tell=True)
+        section = Section("0", "audio", "recvonly")
+        connection.sections.append(section)
+        publisher = participant.publisher = Publisher(connection, now)
+        publisher.tracks.append(Track(publisher, index, section))
+        return shard.connections.offer(connection)
+
+    def answer_publisher(self, user_id: UserId, sdp: str, now: float) -> None:
+        participant = self._participant(user_id)
+        publisher = participant.publisher
+        if publisher is None:
+            raise PeerError("publisher_not_found", "There is no publisher connection to answer.")
+        answer = self._read_answer(publisher.connection, sdp, "sendonly")
+        sections = {section.mid: section for section in answer.sections if section.direction == "sendonly"}
+        for track in publisher.tracks:
+            if track.mid in sections:
+                track.start(self._shard.loop, sections[track.mid], participant.muted)
+        self._shard.connections.accept(publisher.connection, answer, now)
+
+    def close_publisher(self, user_id: UserId, now: float) -> None:
+        participant = self.participants.get(user_id)
+        if participant is not None and participant.publisher is not None:
+            self._end_publisher(participant, "closed", now, tell=participant.publisher.announced)
+
+    # ------------------------------------------------------------------------------------------------------ consumers
+
+    def create_consumer(self, user_id: UserId, publisher_id: UserId, consumer_id: ConsumerId, now: float) -> Offer:
+        participant = self._participant(user_id)
+        track = self._published_track(publisher_id)
+        shard = self._shard
+        index = shard.consumers.take()
+        try:
+            connection = shard.connections.open(self, user_id, now)
+        except PeerError:
+            shard.consumers.give_back(index)
+            raise
+        self._replace_consumer(participant, publisher_id, consumer_id, now)
+        consumer = Consumer(consumer_id, index, track, publisher_id, connection, "0", now)
+        source = Source(consumer.ssrc, connection.cname, str(publisher_id), str(track.id))
+        connection.sections.append(Section(consumer.mid, "audio", "sendonly", track.codec, source))
+        connection.consumers[consumer.ssrc] = consumer
+        participant.consumers[consumer_id] = consumer
+        track.consumers.append(consumer)
+        consumer.add(shard.loop)
+        return shard.connections.offer(connection)
+
+    def answer_consumer(self, user_id: UserId, consumer_id: ConsumerId, sdp: str, now: float) -> None:
+        consumer = self._participant(user_id).consumers.get(consumer_id)
+        if consumer is None:
+            raise PeerError("consumer_not_found", "There is no such consumer to answer.")
+        connection = consumer.connection
+        answer = self._read_answer(connection, sdp, "recvonly")
+        sections = {section.mid: section for section in answer.sections if section.direction == "recvonly"}
+        for riding in connection.consumers.values():
+            if riding.mid in sections:
+                riding.accept(self._shard.loop, sections[riding.mid])
+        self._shard.connections.accept(connection, answer, now)
+
+    def close_consumer(self, user_id: UserId, consumer_id: ConsumerId, now: float) -> None:
+        participant = self.participants.get(user_id)
+        consumer = participant.consumers.get(consumer_id) if participant is not None else None
+        if consumer is not None:
+            self._end_consumer(consumer, "closed", now)
+
+    # --------------------------------------------------------------------------------- what connections tell (Owner)
+
+    def connection_up(self, connection: Connection, now: float) -> None:
+        self._log.info("connected", user=connection.user_id, slot=connection.slot, dtls=connection.association.describe())
+        publisher = connection.publisher
+        if publisher is not None:
+            publisher.announced = True
+            for track in publisher.tracks:
+                if track.active:
+                    self._event(TrackPublished, user_id=connection.user_id, track_id=track.id, kind=track.kind)
+        for track in {consumer.track for consumer in connection.consumers.values()}:
+            track.compile(self._shard.loop)
+
+    def connection_over(self, connection: Connection, reason: str, now: float) -> None:
+        participant = self.participants[connection.user_id]
+        if connection.publisher is not None:
+            self._end_publisher(participant, reason, now, tell=True)
+        for consumer in list(connection.consumers.values()):
+            self._end_consumer(consumer, reason, now)
+            self._event(ConsumerClosed, user_id=connection.user_id, consumer_id=consumer.id, reason=reason)
+
+    # ------------------------------------------------------------------------------------------------------- internals
+
+    def _participant(self, user_id: UserId) -> Participant:
+        participant = self.participants.get(user_id)
+        if participant is None:
+            raise PeerError("not_in_room", "You are not in this room.")
+        return participant
+
+    def _published_track(self, publisher_id: UserId) -> Track:
+        participant = self.participants.get(publisher_id)
+        if participant is None:
+            raise PeerError("publisher_not_found", "That person is not in this room.")
+        publisher = participant.publisher
+        track = next((track for track in publisher.tracks if track.active), None) if publisher is not None and publisher.announced else None
+        if track is None:
+            raise PeerError("not_publishing", "That person is not publishing.")
+        return track
+
+    def _read_answer(self, connection: Connection, sdp: str, direction: str) -> Answer:
+        if connection.answer is not None:
+            raise PeerError("already_answered", "This connection has been answered already.")
+        answer = self._shard.connections.read_answer(connection, sdp)
+        if not any(section.direction == direction for section in answer.sections):
+            raise PeerError("invalid_sdp", f"The SDP answer is not usable: no media section is {direction}.")
+        return answer
+
+    def _replace_consumer(self, participant: Participant, publisher_id: UserId, consumer_id: ConsumerId, now: float) -> None:
+        for old in list(participant.consumers.values()):
+            if old.publisher_id == publisher_id or old.id == consumer_id:
+                self._end_consumer(old, "replaced", now)
+                self._event(ConsumerClosed, user_id=participant.user_id, consumer_id=old.id, reason="replaced")
+
+    def _end_publisher(self, participant: Participant, reason: str, now: float, *, tell: bool) -> None:
+        """Free a publisher, its tracks and every consumer of those. ``tell``: control does not know by itself."""
+        publisher = participant.publisher
+        assert publisher is not None
+        participant.publisher = None
+        for track in publisher.tracks:
+            for consumer in list(track.consumers):
+                self._end_consumer(consumer, "publisher_closed", now)
+            self._log_publisher_end(participant, publisher, track, reason, now)
+            if track.active:
+                self._shard.loop.remove_track(track.index)
+            self._shard.tracks.give_back(track.index)
+        publisher.connection.publisher = None
+        self._shard.connections.close(publisher.connection)
+        if not tell:
+            return
+        if publisher.announced:
+            self._event(PublisherClosed, user_id=participant.user_id, reason=reason)
+        elif reason not in ("replaced", "reset"):
+            self._event(PublisherFailed, user_id=participant.user_id, reason=reason)
+
+    def _end_consumer(self, consumer: Consumer, reason: str, now: float) -> None:
+        """Free one consumer, and its transport if nothing else rides on that."""
+        loop, connection = self._shard.loop, consumer.connection
+        consumer.accepted = False
+        consumer.track.consumers.remove(consumer)
+        consumer.track.compile(loop)
+        self._log_consumer_end(consumer, reason, now)
+        loop.remove_consumer(consumer.index)
+        self._shard.consumers.give_back(consumer.index)
+        del self.participants[connection.user_id].consumers[consumer.id]
+        del connection.consumers[consumer.ssrc]
+        if not connection.consumers and connection.publisher is None:
+            self._shard.connections.close(connection)
+
+    def _log_publisher_end(self, participant: Participant, publisher: Publisher, track: Track, reason: str, now: float) -> None:
+        counters = self._shard.loop.track_counters(track.index) if track.active else None
+        self._log.info(
+            "publisher closed",
+            user=participant.user_id,
+            track=track.id,
+            reason=reason,
+            seconds=round(now - publisher.created_at, 1),
+            packets=counters.packets if counters else 0,
+            lost=counters.lost if counters else 0,
+        )
+
+    def _log_consumer_end(self, consumer: Consumer, reason: str, now: float) -> None:
+        self._log.info(
+            "consumer closed",
+            user=consumer.connection.user_id,
+            consumer=consumer.id,
+            publisher=consumer.publisher_id,
+            reason=reason,
+            seconds=round(now - consumer.created_at, 1),
+            packets=self._shard.loop.consumer_counters(consumer.index).packets,
+            lost=consumer.reception.lost,
+        )
+
+    def _event(self, message: Callable[..., ShardMessage], /, **fields: Any) -> None:
+        self._shard.event(message, room_id=self.room_id, **fields)

@@ -1,0 +1,219 @@
+"""The shard itself: carries out control's commands and hands the native loop's events to whom they concern.
+
+Sans-IO but for the native loop: commands, events and ``now`` come in by argument (``now``: seconds, monotonic), what control shall
+hear goes out through ``tell``. sfu/process.py feeds it from sockets and clocks.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import TYPE_CHECKING, assert_never
+
+import structlog
+
+from sfu import protocol as p
+from sfu.config import ShardConfig
+from sfu.connection import Connection, Connections
+from sfu.errors import PeerError
+from sfu.feedback import Bye, read_rtcp
+from sfu.forwarding._native import DtlsReceived, FirstPacket, RtcpReceived, StunReceived, UnknownSsrc
+from sfu.indices import Indices
+from sfu.metrics import Metrics
+from sfu.room import Room, ShardContext
+from sfu.transport.dtls import DtlsIdentity
+from sfu.transport.webrtc import Limits
+
+if TYPE_CHECKING:
+    from sfu.forwarding._native import Event, Loop
+
+log = structlog.get_logger("sfu.shard")
+
+
+class Shard:
+    """Rooms and connections of one shard process.
+
+    ``addresses`` and ``port`` are those put into offers. ``stopping`` becomes True with :class:`~sfu.protocol.Shutdown`.
+    """
+
+    def __init__(
+        self,
+        config: ShardConfig,
+        loop: Loop,
+        addresses: tuple[str, ...],
+        port: int,
+        tell: Callable[[p.ShardMessage], None],
+        metrics: Metrics,
+    ) -> None:
+        self.instance = secrets.token_hex(8)
+        self.shard_id = p.ShardId(config.shard_id)
+        self.metrics = metrics
+        self.stopping = False
+        self.rooms: dict[p.RoomId, Room] = {}
+        limits = Limits(config.handshake_timeout_s, config.answer_timeout_s, config.consent_timeout_s)
+        self.connections = Connections(loop, DtlsIdentity(), limits, metrics, addresses, port, config.max_transports)
+        self._loop = loop
+        self._tracks = Indices(config.max_tracks, "tracks")
+        self._consumers = Indices(config.max_consumers, "consumers")
+        self._context = ShardContext(self.connections, self._tracks, self._consumers, self.shard_id, self.instance, tell)
+
+    # ------------------------------------------------------------------------------------------------------- commands
+
+    def execute(self, command: p.Command, now: float) -> p.Reply | p.Failed:
+        """Carry out one command; its answer. Never raises."""
+        try:
+            result = self._execute(command, now)
+        except PeerError as error:
+            return p.Failed(request_id=command.request_id, code=error.code, message=error.message)
+        except Exception:
+            # One command must not end the calls of everybody else.
+            self.metrics.drop("internal_error")
+            log.exception("command failed", command=type(command).__name__)
+            return p.Failed(request_id=command.request_id, code="internal_error", message="The media server failed at this request.")
+        return p.Reply(request_id=command.request_id, result=result)
+
+    def _execute(self, command: p.Command, now: float) -> p.Result:
+        match command:
+            case p.JoinRoom():
+                self._open_room(command.room_id).join(command.user_id, now)
+            case p.LeaveRoom():
+                self._leave(command.room_id, command.user_id, now)
+            case p.CreatePublisher():
+                return self._room(command.room_id).create_publisher(command.user_id, now)
+            case p.AnswerPublisher():
+                self._room(command.room_id).answer_publisher(command.user_id, command.sdp, now)
+            case p.ClosePublisher():
+                if command.room_id in self.rooms:
+                    self.rooms[command.room_id].close_publisher(command.user_id, now)
+            case p.CreateConsumer():
+                room = self._room(command.room_id)
+                return room.create_consumer(command.user_id, command.publisher_user_id, command.consumer_id, now)
+            case p.AnswerConsumer():
+                self._room(command.room_id).answer_consumer(command.user_id, command.consumer_id, command.sdp, now)
+            case p.CloseConsumer():
+                if command.room_id in self.rooms:
+                    self.rooms[command.room_id].close_consumer(command.user_id, command.consumer_id, now)
+            case p.SetMuted():
+                self._room(command.room_id).set_muted(command.user_id, command.muted)
+            case p.Reset():
+                self.close_rooms("reset", now)
+            case p.Shutdown():
+                self.stopping = True
+            case _:
+                assert_never(command)
+        return p.Done()
+
+    def close_rooms(self, reason: str, now: float) -> None:
+        """Free everything; every peer gets a close_notify."""
+        for room in list(self.rooms.values()):
+            room.close(reason, now)
+        self.rooms.clear()
+
+    def _open_room(self, room_id: p.RoomId) -> Room:
+        if room_id not in self.rooms:
+            self.rooms[room_id] = Room(room_id, self._context)
+        return self.rooms[room_id]
+
+    def _leave(self, room_id: p.RoomId, user_id: p.UserId, now: float) -> None:
+        room = self.rooms.get(room_id)
+        if room is not None:
+            room.leave(user_id, now)
+            if not room.participants:
+                del self.rooms[room_id]
+
+    def _room(self, room_id: p.RoomId) -> Room:
+        room = self.rooms.get(room_id)
+        if room is None:
+            raise PeerError("not_in_room", "You are not in this room.")
+        return room
+
+    # --------------------------------------------------------------------------------------------------------- events
+
+    def handle(self, event: Event, now: float, unix_s: float) -> None:
+        """Take one event of the native loop. Never raises: what fails costs the peer it concerns, and nobody else."""
+        try:
+            self._handle(event, now, unix_s)
+        except Exception:
+            self.metrics.drop("internal_error")
+            log.exception("event failed", event_kind=type(event).__name__)
+            if not isinstance(event, StunReceived):
+                self._give_up(self.connections.get(event.slot, event.generation), now)
+
+    def run_timers(self, now: float) -> float | None:
+        """Do what is due; returns when the next thing is."""
+        while (connection := self.connections.take_due(now)) is not None:
+            try:
+                self.connections.fire(connection, now)
+            except Exception:
+                self.metrics.drop("internal_error")
+                log.exception("timer failed", slot=connection.slot)
+                self._give_up(connection, now)
+        return self.connections.next_deadline()
+
+    def _handle(self, event: Event, now: float, unix_s: float) -> None:
+        match event:
+            case StunReceived():
+                self.connections.stun_received(event.address, event.data, now)
+            case DtlsReceived():
+                self.connections.dtls_received(event.slot, event.generation, event.data, now)
+            case RtcpReceived():
+                self._rtcp_received(event, unix_s)
+            case UnknownSsrc():
+                self._unknown_ssrc(event)
+            case FirstPacket():
+                log.debug("first packet", slot=event.slot, track=event.track)
+            case _:
+                assert_never(event)
+
+    def _rtcp_received(self, event: RtcpReceived, unix_s: float) -> None:
+        connection = self.connections.get(event.slot, event.generation)
+        if connection is None:
+            self.metrics.drop("rtcp_unknown")
+            return
+        reports = read_rtcp(event.data, unix_s)
+        if reports is None:
+            self.metrics.drop("rtcp_malformed")
+            return
+        for report in reports:
+            consumer = connection.consumers.get(report.ssrc)
+            if consumer is not None:
+                consumer.reception.note(report)
+            elif isinstance(report, Bye) and connection.publisher is not None:
+                connection.publisher.note_bye(report.ssrc)
+
+    def _unknown_ssrc(self, event: UnknownSsrc) -> None:
+        connection = self.connections.get(event.slot, event.generation)
+        publisher = connection.publisher if connection is not None else None
+        track = publisher.track_of(event.payload_type, event.mid) if publisher is not None else None
+        if track is None:
+            self.metrics.drop("ssrc_unmatched")
+        elif not track.claim(self._loop, event.ssrc):
+            self.metrics.drop("ssrc_limit")
+
+    def _give_up(self, connection: Connection | None, now: float) -> None:
+        """Close a connection whose handling failed."""
+        if connection is None:
+            return
+        try:
+            connection.owner.connection_over(connection, "internal_error", now)
+        except Exception:
+            log.exception("closing a failed connection failed", slot=connection.slot)
+
+    # -------------------------------------------------------------------------------------------------------- numbers
+
+    def tables(self) -> p.ShardTables:
+        native = self._loop.tables()
+        return p.ShardTables(
+            rooms=len(self.rooms),
+            participants=sum(len(room.participants) for room in self.rooms.values()),
+            transports=len(self.connections),
+            tracks=sum(room.tracks for room in self.rooms.values()),
+            consumers=len(self._consumers),
+            native_transports=native.transports,
+            native_tracks=native.tracks,
+            native_consumers=native.consumers,
+            native_addresses=native.addresses,
+        )
+
+    def heartbeat(self) -> p.Heartbeat:
+        return self.metrics.heartbeat(self.shard_id, self.instance, self.tables(), self._loop)
