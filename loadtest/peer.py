@@ -261,15 +261,14 @@ class Peer:
         await self._drop_media(silently=False)
 
     async def publish(self) -> None:
-        """Send the tone. Returns when the server has announced the track."""
-        publishing = Publishing(ToneTrack(self.frequency_hz))
-        if self.publishing is not None:
-            await self.publishing.close()
-        self.publishing = publishing
+        """Send the tone. Returns when the server has announced the track; a publisher that there was has then been replaced."""
+        replaced, self.publishing = self.publishing, (publishing := Publishing(ToneTrack(self.frequency_hz)))
         offer = (await self.signaling.request("create_publisher", "publisher_created"))["sdp"]
         published = await self.signaling.request("publish_audio", "audio_published", sdp=await publishing.answer(offer))
         publishing.track_id = published["track_id"]
         await publishing.connected()
+        if replaced is not None:
+            await replaced.close()
 
     async def stop_publishing(self) -> None:
         """Close the publisher, here and on the server, and stay in the room."""
