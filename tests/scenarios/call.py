@@ -89,11 +89,16 @@ class Call:
 
         await asyncio.to_thread(self.server.wait, holds, 10, lambda: f"{name} is {self.server.metrics().get(name)}")
 
-    async def shards_with_rooms(self) -> list[str]:
-        """Ids of the shards that hold a room, as they last said."""
-        metrics = await asyncio.to_thread(self.server.metrics)
-        rooms = {name: value for name, value in metrics.items() if name.startswith("antiphon_shard_table{") and 'table="rooms"' in name}
-        return [name.split('shard="')[1].split('"')[0] for name, value in sorted(rooms.items()) if value > 0]
+    async def wait_shard_with_rooms(self) -> str:
+        """Wait until exactly one shard says that it holds rooms; returns its id."""
+
+        def found() -> list[str]:
+            samples = self.server.metrics().items()
+            rooms = [name for name, value in samples if name.startswith("antiphon_shard_table{") and 'table="rooms"' in name and value > 0]
+            return [name.split('shard="')[1].split('"')[0] for name in rooms]
+
+        await asyncio.to_thread(self.server.wait, lambda: len(found()) == 1, 10, lambda: f"shards with rooms: {found()}")
+        return (await asyncio.to_thread(found))[0]
 
 
 async def all_hear_all(*people: Peer) -> None:
