@@ -67,7 +67,6 @@ cdef extern from "srtp.h" nogil:
     srtp_keys *srtp_keys_new(int profile, const uint8_t *rx_key, const uint8_t *tx_key, bint use_evp)
     void srtp_keys_free(srtp_keys *keys)
     bint srtp_protect_rtp(srtp_keys *keys, uint8_t *packet, size_t header_length, size_t *length, uint64_t index)
-    bint srtp_derive(const uint8_t *master_key, const uint8_t *master_salt, size_t salt_length, uint8_t *key16, uint8_t *salt14)
 
 cdef extern from "rewrite.h" nogil:
     enum:

@@ -18,11 +18,6 @@ bool srtp_library_load(const char *path, char *error, size_t error_size) {
 
 bool srtp_evp_available(void) { return false; }
 
-bool srtp_derive(const uint8_t *master_key, const uint8_t *master_salt, size_t salt_length, uint8_t *key16, uint8_t *salt14) {
-    (void)master_key, (void)master_salt, (void)salt_length, (void)key16, (void)salt14;
-    return false;
-}
-
 struct srtp_keys *srtp_keys_new(int profile, const uint8_t *rx_key, const uint8_t *tx_key, bool use_evp) {
     (void)profile, (void)rx_key, (void)tx_key, (void)use_evp;
     return calloc(1, sizeof(struct srtp_keys));

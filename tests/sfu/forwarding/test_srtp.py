@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import os
 import struct
 
@@ -48,6 +49,16 @@ def test_evp_is_used_with_the_pinned_pylibsrtp() -> None:
     ), "index was ignored: not the EVP path"
 
 
+def oracle_cm(key: bytes, packet: bytes, header_length: int, index: int) -> bytes:
+    """RFC 3711 4.1.1 and 4.2 by the cryptography package and hmac."""
+    session_key, salt = derive(key[:16], key[16:], 0, 16), derive(key[:16], key[16:], 2, 14)
+    counter = b"\0" * 4 + packet[8:12] + struct.pack("!IH", index >> 16, index & 0xFFFF) + b"\0\0"
+    counter = bytes(a ^ b for a, b in zip(counter, salt + b"\0\0", strict=True))
+    encrypted = packet[:header_length] + Cipher(algorithms.AES(session_key), modes.CTR(counter)).encryptor().update(packet[header_length:])
+    tag = hmac.digest(derive(key[:16], key[16:], 1, 20), encrypted + struct.pack("!I", index >> 16), "sha1")
+    return encrypted + tag[:10]
+
+
 @settings(max_examples=200, deadline=None)
 @given(
     key=st.binary(min_size=28, max_size=28),
@@ -59,6 +70,9 @@ def test_evp_protects_as_the_oracle_does_at_any_rollover_count(key: bytes, body:
     header_length = 12 + 4 * csrcs
     packet = bytes([0x80 | csrcs]) + body + bytes(max(0, header_length - len(body) - 1))
     assert _native.protect(GCM, key, packet, header_length, index, use_evp=True) == oracle(key, packet, header_length, index)
+    assert _native.protect(CM, key + b"ab", packet, header_length, index, use_evp=True) == oracle_cm(
+        key + b"ab", packet, header_length, index
+    )
 
 
 @pytest.mark.parametrize(("profile", "policy"), [(GCM, Policy.SRTP_PROFILE_AEAD_AES_128_GCM), (CM, Policy.SRTP_PROFILE_AES128_CM_SHA1_80)])
