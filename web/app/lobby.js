@@ -71,7 +71,7 @@ export class Lobby {
    * @param {() => Promise<unknown>} call
    */
   #call(call) {
-    clearError();
+    clearError("call");
     call().catch(() => {});
   }
 

@@ -11,7 +11,7 @@ import { STATUS, TEXT } from "./text.js";
 const client = new AntiphonClient();
 const microphone = new Microphone({
   onStream: (stream) => {
-    clearError();
+    clearError("microphone");
     call.updateMute();
     client.publish(stream).catch(() => {});
   },
@@ -19,7 +19,7 @@ const microphone = new Microphone({
     client.unpublish();
     call.updateMute();
   },
-  onError: showError,
+  onError: (sentence) => showError(sentence, "microphone"),
 });
 const call = new Call(client, microphone);
 const lobby = new Lobby(client);
@@ -32,7 +32,7 @@ client.on("statechange", ({ state }) => {
   lobby.show(state);
 });
 client.on("roomjoined", ({ room }) => {
-  clearError();
+  clearError("call");
   call.enter(room);
 });
 client.on("roomleft", () => call.leave());

@@ -53,7 +53,7 @@ export class Microphone {
       const stream = await navigator.mediaDevices.getUserMedia(CONSTRAINTS);
       stream.getAudioTracks()[0]?.addEventListener("ended", () => this.#onEnded());
       this.#stream = stream;
-      this.#level = await meter(stream);
+      this.#level = meter(stream);
       everyFrame((nowMs) => this.#draw(nowMs));
       this.#show();
       this.#events.onStream(stream);
@@ -106,19 +106,21 @@ export class Microphone {
 }
 
 /**
+ * Measures a stream. A context that may not or cannot run (no sound device) measures nothing, and holds up nothing.
+ *
  * @param {MediaStream} stream
- * @returns {Promise<LocalLevel>}
+ * @returns {LocalLevel}
  */
-async function meter(stream) {
+function meter(stream) {
   const context = createAudioContext();
-  await context.resume();
   try {
+    void context.resume();
     return new LocalLevel(context, stream);
   } catch {
     // Firefox refuses a stream whose rate is not the context's (NotSupportedError): measure at the device's own rate.
-    await context.close();
+    void context.close();
     const own = new AudioContext({ latencyHint: 0.01 });
-    await own.resume();
+    void own.resume();
     return new LocalLevel(own, stream);
   }
 }

@@ -1,0 +1,83 @@
+"""Browsers and a server for the tests of this folder."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Playwright, async_playwright
+
+from tests.browser import chromium
+from tests.browser.chromium import ChromiumPage
+from tests.browser.firefox import FirefoxPage
+from tests.browser.person import Person
+from tests.browser.sound import write_speech
+from tests.server import RunningServer
+
+Opener = Callable[..., Awaitable[Person]]
+"""Opens a page in a browser: a :class:`Person` on the server's start page."""
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[RunningServer]:
+    """One server for the tests of a file; each test must leave it empty (see ``people``)."""
+    with RunningServer(shards=2) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_speech(tmp_path_factory.mktemp("sound") / "speech.wav")
+
+
+@pytest.fixture
+async def playwright() -> AsyncIterator[Playwright]:
+    async with async_playwright() as running:
+        yield running
+
+
+@pytest.fixture
+async def cleanup(server: RunningServer) -> AsyncIterator[contextlib.AsyncExitStack]:
+    """Closes what a test opened; afterwards nobody may be left on the shards."""
+    async with contextlib.AsyncExitStack() as stack:
+        yield stack
+    await server.wait_tables_empty_async()
+
+
+@pytest.fixture
+def open_chromium(server: RunningServer, playwright: Playwright, sound: Path, cleanup: contextlib.AsyncExitStack) -> Opener:
+    """Opens a page in Chromium. All pages of a test share a browser, each has a context of its own."""
+    browsers: dict[tuple[bool, bool], object] = {}
+
+    async def open_page(path: str = "/", *, microphone: bool = True, autoplay: bool = True) -> Person:
+        kind = (microphone, autoplay)
+        if kind not in browsers:
+            browser = await chromium.launch(playwright, sound=sound, microphone=microphone, autoplay=autoplay)
+            cleanup.push_async_callback(browser.close)
+            browsers[kind] = browser
+        page = await ChromiumPage.open(browsers[kind])  # type: ignore[arg-type]
+        cleanup.push_async_callback(page.close)
+        person = Person(page, server.url)
+        await person.open(path)
+        return person
+
+    return open_page
+
+
+@pytest.fixture
+def open_firefox(server: RunningServer, tmp_path: Path, cleanup: contextlib.AsyncExitStack) -> Opener:
+    """Opens a page in a Firefox of its own."""
+    count = iter(range(1000))
+
+    async def open_page(path: str = "/", *, microphone: bool = True) -> Person:
+        profile = tmp_path / f"firefox-{next(count)}"
+        profile.mkdir()
+        page = await FirefoxPage.launch(profile, microphone=microphone)
+        cleanup.push_async_callback(page.close)
+        person = Person(page, server.url)
+        await person.open(path)
+        return person
+
+    return open_page
