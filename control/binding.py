@@ -7,12 +7,14 @@ import errno
 import os
 import socket
 import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from aioice.ice import get_host_addresses
 
-from control.config import ControlConfig, is_loopback, shard_count
+from control.config import ControlConfig, is_loopback, shard_count, shards_advertise_themselves
 
 UNIX_PATH_BYTES: Final = 107
 """Longest path of a Unix socket on Linux (sun_path, less its final zero)."""
@@ -84,15 +86,15 @@ def _why_not_bound(host: str, port: int, error: OSError) -> str:
     return f"cannot listen on {host} port {port}: {error.strerror}"
 
 
-def check_udp_ports(config: ControlConfig, shard_hosts: list[str]) -> None:
-    """See that every local shard will get its UDP port. Raises :class:`StartError`."""
+def check_udp_ports(config: ControlConfig, bind: list[str]) -> None:
+    """See that every local shard will get its UDP port on ``bind`` (empty: everywhere). Raises :class:`StartError`."""
     count = shard_count(config)
     if not config.udp_port:
         return
     if config.udp_port + count - 1 > 65535:
         raise StartError(f"{count} shards from UDP port {config.udp_port} on go beyond 65535; choose a lower --udp-port")
     for port in range(config.udp_port, config.udp_port + count):
-        for host in shard_hosts:
+        for host in bind or ["0.0.0.0", "::"]:
             family = socket.AF_INET6 if ":" in host else socket.AF_INET
             with contextlib.suppress(_NoFamily), _udp_socket(family) as probe:
                 try:
@@ -145,12 +147,25 @@ def shard_endpoint(config: ControlConfig, http_port: int) -> str:
     return f"ipc://{path}"
 
 
-def advertised(config: ControlConfig) -> list[str]:
-    """Addresses that local shards put into SDP; empty leaves it to the shard (every address of the host).
+@dataclass(frozen=True, slots=True)
+class ShardAddresses:
+    """What local shards are told to bind and to put into SDP; empty leaves it to each shard (every address of the host)."""
+
+    bind: list[str]
+    advertise: list[str]
+
+
+def shard_addresses(config: ControlConfig, environ: Mapping[str, str], file: Path | None) -> ShardAddresses:
+    """Addresses of local shards.
 
     With control on loopback only, the one browser that can come runs on this machine. Browsers gather no loopback candidates, but
-    their own host addresses reach those of the shard; loopback comes last, for clients that know nothing else.
+    their own host addresses reach those of the shard; loopback comes last, for clients that know nothing else. Shards that
+    announce nothing but loopback bind nothing else.
     """
-    if config.advertise or not is_loopback(config.host):
-        return config.advertise
-    return [*get_host_addresses(use_ipv4=True, use_ipv6=True), "127.0.0.1"]
+    if config.advertise:
+        families = [":" in address for address in config.advertise]
+        narrow = all(is_loopback(address) for address in config.advertise) and len(set(families)) == len(families)
+        return ShardAddresses(config.advertise if narrow else [], config.advertise)
+    if not is_loopback(config.host) or shards_advertise_themselves(environ, file):
+        return ShardAddresses([], [])
+    return ShardAddresses([], [*get_host_addresses(use_ipv4=True, use_ipv6=True), "127.0.0.1"])

@@ -193,6 +193,14 @@ def _closest(key: str) -> str | None:
     return next(iter(difflib.get_close_matches(key, ControlConfig.model_fields, 1)), None)
 
 
+def shards_advertise_themselves(environ: Mapping[str, str], file: Path | None) -> bool:
+    """Whether the section ``[shard]`` or its variable says what shards announce, so that control must not decide it."""
+    if "ANTIPHON_SHARD_ADVERTISE" in environ:
+        return True
+    section = tomllib.loads(file.read_text(encoding="utf-8")).get("shard", {}) if file is not None else {}
+    return bool(section.get("advertise"))
+
+
 def usable_cores() -> int:
     """CPU cores that this process may use, at least 1."""
     return max(1, len(os.sched_getaffinity(0)))

@@ -14,8 +14,9 @@ from prometheus_client.registry import Collector
 
 from control import __version__
 from control.dispatch import Dispatcher
+from control.messages import CLIENT_TYPES, ERROR_CODES
 from control.processes import LocalShards
-from control.shards import ShardLink, Shards
+from control.shards import DISCARD_REASONS, ShardLink, Shards
 
 
 class AntiphonCollector(Collector):
@@ -39,9 +40,18 @@ class AntiphonCollector(Collector):
         yield GaugeMetricFamily("antiphon_rooms", "Rooms, idle ones included", value=len(signaling.rooms))
         yield GaugeMetricFamily("antiphon_participants", "Participants in all rooms", value=signaling.rooms.people)
         yield GaugeMetricFamily("antiphon_websockets", "Open signaling sockets", value=self._dispatcher.sockets)
-        yield _counter("antiphon_signaling_messages", "Valid messages of clients", "type", signaling.messages)
-        yield _counter("antiphon_signaling_errors", "Errors sent to clients", "code", signaling.sessions.errors)
-        yield _counter("antiphon_zmq_bad_messages", "Messages from shards that were discarded", "reason", self._shards.discarded)
+        yield _counter(
+            "antiphon_signaling_messages", "Valid messages of clients", "type", dict.fromkeys(CLIENT_TYPES, 0) | signaling.messages
+        )
+        yield _counter(
+            "antiphon_signaling_errors", "Errors sent to clients", "code", dict.fromkeys(ERROR_CODES, 0) | signaling.sessions.errors
+        )
+        yield _counter(
+            "antiphon_zmq_bad_messages",
+            "Messages from shards that were discarded",
+            "reason",
+            dict.fromkeys(DISCARD_REASONS, 0) | self._shards.discarded,
+        )
         yield CounterMetricFamily(
             "antiphon_shard_commands_unanswered", "Commands given up at their deadline", value=self._shards.unanswered
         )

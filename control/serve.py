@@ -21,7 +21,7 @@ from starlette.applications import Starlette
 
 from control import __version__
 from control.app import build_app
-from control.binding import StartError, advertised, bind_http, check_udp_ports, shard_endpoint
+from control.binding import ShardAddresses, StartError, bind_http, check_udp_ports, shard_addresses, shard_endpoint
 from control.config import ControlConfig, is_loopback, shard_count
 from control.dispatch import Dispatcher
 from control.metrics import registry
@@ -42,8 +42,9 @@ def run(config: ControlConfig, file: Path | None) -> int:
         with contextlib.ExitStack() as stack:
             for bound in sockets:
                 stack.callback(bound.close)
-            check_udp_ports(config, _shard_hosts(config))
-            uvloop.run(Control(config, file, sockets).run())
+            addresses = shard_addresses(config, os.environ, file)
+            check_udp_ports(config, addresses.bind)
+            uvloop.run(_control(config, file, sockets, addresses))
     except StartError as error:
         print(f"antiphon: {error}", file=sys.stderr)
         return 2
@@ -69,12 +70,8 @@ def set_up_log(level: str) -> None:
     logging.basicConfig(stream=sys.stderr, level=max(number, logging.WARNING), format="%(levelname)s %(name)s: %(message)s")
 
 
-def _shard_hosts(config: ControlConfig) -> list[str]:
-    """Addresses that local shards bind: every one, unless they announce nothing but loopback."""
-    addresses = advertised(config)
-    if addresses and all(is_loopback(address) for address in addresses):
-        return addresses
-    return ["0.0.0.0", "::"]
+async def _control(config: ControlConfig, file: Path | None, sockets: list[socket.socket], addresses: ShardAddresses) -> None:
+    await Control(config, file, sockets, addresses).run()
 
 
 class _HttpServer(uvicorn.Server):
@@ -88,10 +85,11 @@ class _HttpServer(uvicorn.Server):
 class Control:
     """One control process. ``sockets``: bound TCP sockets of HTTP and WebSocket."""
 
-    def __init__(self, config: ControlConfig, file: Path | None, sockets: list[socket.socket]) -> None:
+    def __init__(self, config: ControlConfig, file: Path | None, sockets: list[socket.socket], addresses: ShardAddresses) -> None:
         self._config = config
         self._file = file
         self._sockets = sockets
+        self._addresses = addresses
         self._port: int = sockets[0].getsockname()[1]
         self._stop = asyncio.Event()
 
@@ -114,6 +112,7 @@ class Control:
                 local.started = True
                 await self._serve(dispatcher, shards, local)
         finally:
+            shards.stopping = True
             await local.stop(config.stop_timeout_s)
             await shards.stop()
 
@@ -130,12 +129,10 @@ class Control:
         command = [sys.executable, "-m", "sfu", "--control", endpoint, "--shard-id", str(index), "--udp-port", str(udp_port)]
         if self._file is not None:
             command += ["--config", str(self._file)]
-        addresses = advertised(config)
-        if addresses:
-            command += ["--advertise", ",".join(addresses)]
-        hosts = _shard_hosts(config)
-        if hosts == addresses:
-            command += ["--host", ",".join(hosts)]
+        if self._addresses.bind:
+            command += ["--host", ",".join(self._addresses.bind)]
+        if self._addresses.advertise:
+            command += ["--advertise", ",".join(self._addresses.advertise)]
         return command
 
     def _on_signal(self, local: LocalShards) -> None:

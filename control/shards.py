@@ -33,6 +33,8 @@ TELL_DEADLINE_S: Final = 600.0
 """Deadline of commands that free things: the shard shall carry them out however late it reads them."""
 MAX_SHARDS: Final = 1024
 """Links that are kept; a stranger who says Hello under ever new names gets no further than this."""
+DISCARD_REASONS: Final = ("frames", "undecodable", "impostor", "protocol", "too_many", "stale", "late")
+"""Why a message was not acted on; :class:`Shards` says what each means."""
 
 
 class Listener(Protocol):
@@ -80,13 +82,15 @@ class Shards:
 
     ``discarded``: messages that were not acted on, by reason: ``frames`` (not [id, body]), ``undecodable``, ``impostor`` (the
     body names another shard than the socket), ``protocol``, ``too_many``, ``stale`` (an instance that is not the known one, or
-    said before a Reset), ``late`` (an answer after its deadline). ``times`` may be replaced at any time.
+    said before a Reset), ``late`` (an answer after its deadline). ``unanswered``: commands given up at their deadline. ``times`` may
+    be replaced at any time. ``stopping``: control ends, and so do the shards: no loss.
     """
 
     def __init__(self, listener: Listener, times: ShardTimes) -> None:
         self.links: dict[p.ShardId, ShardLink] = {}
         self.discarded: Counter[str] = Counter()
         self.unanswered = 0
+        self.stopping = False
         self.on_silent: Callable[[p.ShardId], None] = lambda shard: None
         self._listener = listener
         self.times = times
@@ -155,9 +159,10 @@ class Shards:
             return
         was_up = link.state == "up"
         link.state = "lost"
-        log.warning("shard lost", shard=shard, reason=reason)
+        if not self.stopping:
+            log.warning("shard lost", shard=shard, reason=reason)
         self._fail_all(link, "it has stopped")
-        if was_up:
+        if was_up and not self.stopping:
             self._listener.shard_lost(shard)
         self._changed.set()
 

@@ -1,0 +1,364 @@
+"""One socket and the pages beside it: a real uvicorn, real WebSocket clients, and a shard that the test plays over ZeroMQ."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import socket
+import urllib.error
+import urllib.request
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import websockets
+import zmq
+import zmq.asyncio
+from websockets.asyncio.client import ClientConnection
+
+from control.app import build_app
+from control.dispatch import Dispatcher
+from control.metrics import registry
+from control.processes import LocalShards
+from control.serve import _HttpServer, http_config
+from control.sessions import Limits
+from control.shards import Shards, ShardTimes
+from control.signaling import Signaling
+from control.websocket import SocketBounds
+from sfu import protocol as p
+
+Message = dict[str, Any]
+
+
+class PlayedShard:
+    """Answers every command but those whose kind is in ``silent``; ``commands`` has all that it was sent."""
+
+    def __init__(self, context: zmq.asyncio.Context, endpoint: str) -> None:
+        self.silent: set[type] = set()
+        self.commands: list[p.Command] = []
+        self.arrived = asyncio.Event()
+        self._socket = context.socket(zmq.DEALER)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.setsockopt(zmq.IDENTITY, b"0")
+        self._socket.connect(endpoint)
+
+    async def run(self) -> None:
+        hello = {"protocol": 1, "version": "0", "pid": 1, "host": "h", "udp_port": 1, "addresses": [], "srtp": "x", "priority": 0}
+        await self.say(p.Hello(shard_id=p.ShardId("0"), instance="i", **hello))  # type: ignore[arg-type]
+        try:
+            while True:
+                command = p.decode_command(await self._socket.recv())
+                self.commands.append(command)
+                self.arrived.set()
+                if type(command) not in self.silent:
+                    offers = isinstance(command, p.CreatePublisher | p.CreateConsumer)
+                    result = p.Offer(sdp="v=0", candidates=[]) if offers else p.Done()
+                    await self.say(p.Reply(request_id=command.request_id, result=result))
+        finally:
+            self._socket.close()
+
+    async def say(self, message: p.ShardMessage) -> None:
+        await self._socket.send(p.encode(message))
+
+    async def got(self, kind: type) -> Any:
+        """The first command of a kind."""
+        async with asyncio.timeout(5):
+            while not (found := [command for command in self.commands if isinstance(command, kind)]):
+                self.arrived.clear()
+                await self.arrived.wait()
+        return found[0]
+
+
+class Site:
+    """A running control without processes of its own. ``sends``: bytes that the kernel takes for each socket (0: its default)."""
+
+    def __init__(self, bounds: SocketBounds, command_s: float) -> None:
+        self.dispatcher = Dispatcher(Signaling(Limits()), asyncio.get_running_loop().time)
+        self.shards = Shards(self.dispatcher, ShardTimes(command_s=command_s, silence_s=60))
+        self.dispatcher.shards = self.shards
+        local = LocalShards(self.shards, 0, lambda index: [])
+        self._socket = socket.create_server(("127.0.0.1", 0))
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # accepted sockets inherit it: backpressure comes soon
+        self.port = self._socket.getsockname()[1]
+        app = build_app(self.dispatcher, self.shards, local, registry(self.dispatcher, self.shards, local), bounds)
+        self.server = _HttpServer(http_config(app, 65536))
+        self._context: zmq.asyncio.Context = zmq.asyncio.Context()
+        self.shard = PlayedShard(self._context, self.shards.start("tcp://127.0.0.1:*"))
+        self._tasks = [asyncio.create_task(self.server.serve([self._socket])), asyncio.create_task(self.shard.run())]
+
+    async def ready(self) -> None:
+        while not self.shards.up:
+            await self.shards.wait_for_change()
+
+    async def stop(self) -> None:
+        self.server.should_exit = True
+        await self._tasks[0]
+        self._tasks[1].cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._tasks[1]
+        await self.shards.stop()
+        self._context.destroy(linger=0)
+
+    def connect(self, **options: Any) -> Any:
+        return websockets.connect(f"ws://127.0.0.1:{self.port}/ws", proxy=None, **options)
+
+    async def get(self, path: str) -> tuple[int, dict[str, str], bytes]:
+        return await asyncio.to_thread(self._get, path)
+
+    def _get(self, path: str) -> tuple[int, dict[str, str], bytes]:
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}")
+        try:
+            with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as response:
+                return response.status, dict(response.headers.items()), response.read()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, dict(error.headers.items()), error.read()
+
+
+@contextlib.asynccontextmanager
+async def running(bounds: SocketBounds | None = None, command_s: float = 5.0) -> AsyncIterator[Site]:
+    site = Site(bounds or SocketBounds(), command_s)
+    try:
+        await asyncio.wait_for(site.ready(), 5)
+        yield site
+    finally:
+        await site.stop()
+
+
+@pytest.fixture
+async def site() -> AsyncIterator[Site]:
+    async with running() as result:
+        yield result
+
+
+def narrow_socket(port: int) -> socket.socket:
+    """A client's socket that takes little of what nobody reads."""
+    result = socket.socket()
+    result.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    result.connect(("127.0.0.1", port))
+    result.setblocking(False)
+    return result
+
+
+async def say(client: ClientConnection, **message: Any) -> None:
+    await client.send(json.dumps(message))
+
+
+async def hear(client: ClientConnection, kind: str) -> Message:
+    """The next message of a type."""
+    async with asyncio.timeout(5):
+        while True:
+            message: Message = json.loads(await client.recv())
+            if message["type"] == kind:
+                return message
+
+
+async def enter(client: ClientConnection, room: str | None = None) -> str:
+    await say(client, type="register", username="Ann")
+    await say(client, **({"type": "join_room", "room_id": room} if room else {"type": "create_room"}))
+    return str((await hear(client, "room_joined"))["room_id"])
+
+
+async def closed(client: ClientConnection) -> tuple[int, str]:
+    """How the server closes the socket; reads what comes before."""
+    try:
+        async with asyncio.timeout(5):
+            while True:
+                await client.recv()
+    except websockets.ConnectionClosed as error:
+        return (error.rcvd.code, error.rcvd.reason) if error.rcvd else (1006, "")
+
+
+class TestFrames:
+    async def test_plain_text_ping_gets_plain_text_pong(self, site: Site) -> None:
+        async with site.connect() as client:
+            await client.send("ping")
+            assert await client.recv() == "pong"
+
+    @pytest.mark.parametrize("frame", ["", "{", b"\x00\x01", '{"type":"nope"}', '{"type":"join_room"}', "\ufeff{}"])
+    async def test_a_bad_frame_is_an_error_and_the_socket_stays(self, site: Site, frame: str | bytes) -> None:
+        async with site.connect() as client:
+            await client.send(frame)
+            assert (await hear(client, "error"))["code"] in ("invalid_message", "unknown_type")
+            await say(client, type="ping")
+            await hear(client, "pong")
+
+    async def test_messages_are_answered_in_their_order(self, site: Site) -> None:
+        async with site.connect() as client:
+            for message in ("register", "create_room", "create_publisher", "leave_room", "ping"):
+                await say(client, type=message, username="Ann")
+            heard = [json.loads(await client.recv())["type"] for _ in range(5)]
+            assert heard == ["registered", "room_joined", "publisher_created", "room_left", "pong"]
+
+
+class TestLimits:
+    async def test_a_message_over_64_kib_closes_with_1009(self, site: Site) -> None:
+        async with site.connect() as client:
+            await client.send('{"type":"ping","x":"' + "x" * (65536 - 22) + '"}')
+            await hear(client, "pong")
+            await client.send("x" * 65537)
+            assert (await closed(client))[0] == 1009
+
+    async def test_twenty_errors_in_a_row_close_with_1008(self, site: Site) -> None:
+        async with site.connect() as client:
+            for _ in range(20):
+                await client.send("{")
+            assert await closed(client) == (1008, "too many errors in a row")
+
+    async def test_a_flood_is_refused_and_then_closes_with_1008(self, site: Site) -> None:
+        async with site.connect() as client:
+            for _ in range(100):
+                await say(client, type="ping")
+            for _ in range(200):
+                with contextlib.suppress(websockets.ConnectionClosed):
+                    await say(client, type="ping")
+            assert await closed(client) == (1008, "too many messages")
+        assert site.dispatcher.signaling.sessions.errors["rate_limited"] == 20
+
+    async def test_a_client_that_reads_nothing_is_closed_and_nobody_waits(self) -> None:
+        bounds = SocketBounds(messages_per_s=1e6, message_burst=1e6, queue_bytes=65536)
+        async with running(bounds) as site, site.connect(sock=narrow_socket(site.port), max_queue=1) as deaf, site.connect() as other:
+            room = await enter(deaf)
+            deaf.transport.pause_reading()
+            await enter(other, room)
+            left = False
+            while not left:
+                for _ in range(100):  # each is a notice for the deaf one
+                    await say(other, type="set_muted", muted=True)
+                await say(other, type="ping")
+                while (message := json.loads(await asyncio.wait_for(other.recv(), 5)))["type"] != "pong":
+                    left = left or message["type"] == "user_left"
+            deaf.transport.resume_reading()
+            assert (await closed(deaf))[0] in (1008, 1006)
+
+
+class TestLeaving:
+    @pytest.mark.parametrize("how", ["close", "abort"])
+    async def test_a_socket_that_ends_in_whatever_way_is_a_leave(self, site: Site, how: str) -> None:
+        async with site.connect() as ann, site.connect() as bo:
+            room = await enter(ann)
+            await enter(bo, room)
+            if how == "close":
+                await bo.close()
+            else:
+                bo.transport.abort()
+            await hear(ann, "user_left")
+            assert (await site.shard.got(p.LeaveRoom)).room_id == room
+
+    async def test_a_socket_that_ends_while_the_shard_thinks_is_a_leave_at_once(self, site: Site) -> None:
+        site.shard.silent = {p.CreatePublisher}
+        async with site.connect() as ann, site.connect() as bo:
+            room = await enter(ann)
+            await enter(bo, room)
+            await say(bo, type="create_publisher")
+            await site.shard.got(p.CreatePublisher)
+            await bo.close()
+            await hear(ann, "user_left")
+            await site.shard.got(p.LeaveRoom)
+
+
+class TestShardThatDoesNotAnswer:
+    async def test_is_an_error_and_keeps_only_its_caller_waiting(self) -> None:
+        async with running(command_s=0.3) as site, site.connect() as ann, site.connect() as bo:
+            site.shard.silent = {p.CreatePublisher}
+            await enter(ann)
+            await enter(bo)
+            await say(ann, type="create_publisher")
+            await site.shard.got(p.CreatePublisher)
+            await say(ann, type="ping")
+            await say(bo, type="set_muted", muted=True)
+            await say(bo, type="ping")
+            await hear(bo, "pong")
+            error = json.loads(await ann.recv())
+            assert (error["code"], error["request"]) == ("shard_unavailable", "create_publisher")
+            await hear(ann, "pong")
+            await site.shard.got(p.ClosePublisher)
+
+
+class TestPages:
+    async def test_the_page_comes_with_the_headers_that_protect_it(self, site: Site) -> None:
+        status, headers, body = await site.get("/?room=x")
+        assert status == 200
+        assert b"<html" in body
+        assert headers["content-type"].startswith("text/html")
+        assert headers["x-content-type-options"] == "nosniff"
+        assert headers["cache-control"] == "no-cache"
+        assert "default-src 'self'" in headers["content-security-policy"]
+
+    @pytest.mark.parametrize(
+        ("path", "mime"),
+        [("/client/index.js", "text/javascript"), ("/app/style.css", "text/css"), ("/example.html", "text/html")],
+    )
+    async def test_files_are_served_with_types_that_browsers_take(self, site: Site, path: str, mime: str) -> None:
+        status, headers, _ = await site.get(path)
+        assert (status, headers["content-type"].split(";")[0]) == (200, mime)
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/app/../../pyproject.toml",
+            "/app/%2e%2e/%2e%2e/pyproject.toml",
+            "/client/..%2f..%2fpyproject.toml",
+            "/app//etc/passwd",
+            "/app/%00",
+            "/app/" + "x" * 5000,
+            "/app/",
+            "/nothing",
+        ],
+    )
+    async def test_nothing_else_is_served(self, site: Site, path: str) -> None:
+        status, headers, _ = await site.get(path)
+        assert status == 404
+        assert headers["x-content-type-options"] == "nosniff"
+
+    async def test_healthz_tells_how_many_shards_answer(self, site: Site) -> None:
+        status, _, body = await site.get("/healthz")
+        assert status == 200
+        assert json.loads(body)["shards"] == {"total": 1, "up": 1}
+
+    async def test_metrics_show_control_and_the_shards_heartbeat(self, site: Site) -> None:
+        tables = p.ShardTables(
+            rooms=1,
+            participants=2,
+            transports=3,
+            tracks=4,
+            consumers=5,
+            native_transports=6,
+            native_tracks=7,
+            native_consumers=8,
+            native_addresses=9,
+        )
+        figures = {
+            "packets_in": 10,
+            "packets_out": 20,
+            "bytes_in": 30,
+            "bytes_out": 40,
+            "lag_ms": 1.5,
+            "bad_messages": 1,
+            "expired_commands": 2,
+        }
+        beat = p.Heartbeat(shard_id=p.ShardId("0"), instance="i", tables=tables, drops={"replayed": 3}, **figures)  # type: ignore[arg-type]
+        async with site.connect() as client:
+            await enter(client)
+            await site.shard.say(beat)
+            await say(client, type="set_muted", muted=True)  # answered behind the heartbeat
+            await say(client, type="ping")
+            await hear(client, "pong")
+            text = (await site.get("/metrics"))[2].decode()
+        for line in (
+            "antiphon_rooms 1.0",
+            "antiphon_participants 1.0",
+            "antiphon_websockets 1.0",
+            'antiphon_signaling_messages_total{type="register"} 1.0',
+            'antiphon_signaling_errors_total{code="rate_limited"} 0.0',
+            'antiphon_shard_up{shard="0"} 1.0',
+            'antiphon_shard_table{shard="0",table="native_addresses"} 9.0',
+            'antiphon_shard_packets_total{direction="out",shard="0"} 20.0',
+            'antiphon_shard_bytes_total{direction="in",shard="0"} 30.0',
+            'antiphon_shard_drops_total{reason="replayed",shard="0"} 3.0',
+            'antiphon_shard_lag_seconds{shard="0"} 0.0015',
+            'antiphon_shard_bad_messages_total{shard="0"} 1.0',
+            'antiphon_zmq_bad_messages_total{reason="undecodable"} 0.0',
+        ):
+            assert line in text.splitlines(), line
