@@ -27,8 +27,8 @@ What comes to the signaling thread, and where it goes::
 - :mod:`~sfu.shard` carries out control's commands (:mod:`~sfu.protocol`) and hands native events to the connection they concern.
 - :mod:`~sfu.room` knows who publishes and who consumes, and compiles that into the lists that the forwarding thread walks. A consumer
   is listed exactly while its transport is connected.
-- :mod:`~sfu.connection` keeps transports: slots, timers, the effects that :mod:`~sfu.transport.webrtc` asks for. That is the state machine of
-  one association: :mod:`~sfu.transport.ice_lite` answers STUN and learns the peer's address from authenticated requests,
+- :mod:`~sfu.connection` keeps transports: slots, timers, the effects that :mod:`~sfu.transport.webrtc` asks for, which is the state
+  machine of one association: :mod:`~sfu.transport.ice_lite` answers STUN and learns the peer's address from authenticated requests,
   :mod:`~sfu.transport.dtls` makes the SRTP keys.
 - :mod:`~sfu.negotiation` writes offers and reads answers. :mod:`~sfu.feedback` reads what peers report.
 

@@ -20,6 +20,9 @@ from pydantic_settings import BaseSettings, InitSettingsSource, NoDecode, Pydant
 SECTION: Final = "shard"
 ENVIRONMENT_PREFIX: Final = "ANTIPHON_SHARD_"
 
+_TOML_TYPES: Final[dict[type, tuple[type, ...]]] = {int: (int,), float: (float, int), str: (str,), tuple: (list, str)}
+"""Which TOML types stand for an option, by the type of its default."""
+
 
 def _split(value: Any) -> Any:
     """``"A,B"`` as a flag or variable has it; lists pass through."""
@@ -122,8 +125,9 @@ def load(flags: Mapping[str, Any], file: Path | None = None, environment: Mappin
         for name in environment
         if name.startswith(ENVIRONMENT_PREFIX) and name[len(ENVIRONMENT_PREFIX) :].lower() not in ShardConfig.model_fields
     ]
+    problems += _ill_typed(section, file)
     try:
-        config = ShardConfig(**{**flags, "__file__": section})
+        config = ShardConfig(**{**flags, "__file__": {} if problems else section})
     except ValidationError as error:
         problems += [_describe(problem, flags, file, environment) for problem in error.errors()]
     if problems:
@@ -144,6 +148,22 @@ def _read_section(file: Path) -> dict[str, Any]:
     return section
 
 
+def _ill_typed(section: Mapping[str, Any], file: Path | None) -> list[str]:
+    """Values of the file whose TOML type is not the option's: text is turned into numbers only where there is nothing but text."""
+    problems = []
+    for key, value in section.items():
+        field = ShardConfig.model_fields.get(key)
+        where = f"{SECTION}.{key} in {file}"
+        if field is None:
+            problems.append(f"{where}: unknown option; expected one of {', '.join(ShardConfig.model_fields)}")
+            continue
+        wanted = _TOML_TYPES.get(type(field.get_default()), (str,))
+        if not isinstance(value, wanted) or (isinstance(value, bool) and bool not in wanted):
+            names = " or ".join(kind.__name__ for kind in wanted)
+            problems.append(f"{where}: should be of type {names}, got {value!r}; expected {field.description}")
+    return problems
+
+
 def _describe(problem: ErrorDetails, flags: Mapping[str, Any], file: Path | None, environment: Mapping[str, str]) -> str:
     key = str(problem["loc"][0])
     variable = ENVIRONMENT_PREFIX + key.upper()
@@ -153,8 +173,6 @@ def _describe(problem: ErrorDetails, flags: Mapping[str, Any], file: Path | None
         where = f"{variable} in the environment"
     else:
         where = f"{SECTION}.{key} in {file}"
-    field = ShardConfig.model_fields.get(key)
-    if field is None:
-        return f"{where}: unknown option; expected one of {', '.join(ShardConfig.model_fields)}"
+    field = ShardConfig.model_fields[key]
     reason = problem["msg"].removeprefix("Value error, ")
     return f"{where}: {reason[0].lower()}{reason[1:]}, got {problem['input']!r}; expected {field.description}"

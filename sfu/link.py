@@ -48,7 +48,7 @@ class Link:
         self._socket.connect(endpoint)
         for descriptor in self._watched:
             self._loop.add_reader(descriptor, self._poll)
-        self._poll()
+        self._poll_soon()
 
     def _open(self, shard_id: str) -> zmq.Socket[bytes]:
         opened = self._context.socket(zmq.DEALER)
