@@ -26,8 +26,10 @@ def main() -> None:
 
 
 @main.command()
-@click.option("--config", "file", type=click.Path(path_type=Path), help="TOML file with the sections [control] and [shard].")
-@click.option("--host", help="Address that HTTP and WebSocket listen on.  [default: localhost]")
+@click.option(
+    "--config", "file", metavar="FILE", type=click.Path(path_type=Path), help="TOML file with the sections [control] and [shard]."
+)
+@click.option("--host", metavar="ADDR", help="Address that HTTP and WebSocket listen on.  [default: localhost]")
 @click.option("--port", metavar="PORT", help="TCP port of HTTP and WebSocket; 0: any free one.  [default: 8080]")
 @click.option("--shards", metavar="N|auto", help="Local shard processes; auto: one for each usable core.  [default: auto]")
 @click.option("--udp-port", metavar="PORT", help="UDP port of shard 0, the next for shard 1, ...; 0: any free ones.  [default: 40000]")

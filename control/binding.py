@@ -21,7 +21,7 @@ UNIX_PATH_BYTES: Final = 107
 
 
 class StartError(Exception):
-    """Control cannot start; the text is one line for people."""
+    """Control cannot start; the text is one line for people, empty where a shard has already said it."""
 
 
 def bind_http(host: str, port: int) -> list[socket.socket]:

@@ -33,8 +33,9 @@ class Links(Protocol):
 class LocalShards:
     """``count`` processes; ``command(i)`` is the command line of shard i. Their output is control's.
 
-    ``died_at_start`` is set with (shard id, exit status) by the first that ends before :attr:`started` is true; after that a
-    shard that ends is started again.
+    The first one goes ahead (:meth:`start`, :meth:`start_rest`): what keeps it from starting keeps all, and is said once.
+    ``died_at_start`` is set with (shard id, exit status) by the first that ends before :attr:`started` is true; after that a shard
+    that ends is started again.
     """
 
     def __init__(self, links: Links, count: int, command: Callable[[int], list[str]]) -> None:
@@ -49,7 +50,14 @@ class LocalShards:
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
-        self._tasks = [asyncio.create_task(self._keep(i, shard)) for i, shard in enumerate(self.shard_ids)]
+        self._start_up_to(1)
+
+    def start_rest(self) -> None:
+        self._start_up_to(len(self.shard_ids))
+
+    def _start_up_to(self, count: int) -> None:
+        for index, shard in list(enumerate(self.shard_ids))[len(self._tasks) : count]:
+            self._tasks.append(asyncio.create_task(self._keep(index, shard)))
 
     def kill(self, shard: ShardId) -> None:
         """End a shard that does not answer; what takes its place is a new process."""

@@ -46,7 +46,8 @@ def run(config: ControlConfig, file: Path | None) -> int:
             check_udp_ports(config, addresses.bind)
             uvloop.run(_control(config, file, sockets, addresses))
     except StartError as error:
-        print(f"antiphon: {error}", file=sys.stderr)
+        if str(error):
+            print(f"antiphon: {error}", file=sys.stderr)
         return 2
     return 0
 
@@ -68,6 +69,12 @@ def set_up_log(level: str) -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(stream=sys.stderr, level=max(number, logging.WARNING), format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("uvicorn.error").addFilter(_is_not_about_input)
+
+
+def _is_not_about_input(record: logging.LogRecord) -> bool:
+    """False for what uvicorn says, with a traceback, of each request that a stranger botched: that is normal input."""
+    return not str(record.msg).startswith(("Invalid HTTP request", "Invalid UTF-8"))
 
 
 async def _control(config: ControlConfig, file: Path | None, sockets: list[socket.socket], addresses: ShardAddresses) -> None:
@@ -147,7 +154,9 @@ class Control:
         stopped = asyncio.create_task(self._stop.wait())
         deadline = asyncio.get_running_loop().time() + self._config.shard_start_timeout_s
         try:
-            while len([link for link in shards.up if link.shard_id in local.shard_ids]) < len(local.shard_ids):
+            while missing := set(local.shard_ids) - {link.shard_id for link in shards.up}:
+                if local.shard_ids[0] not in missing:
+                    local.start_rest()
                 changed = asyncio.create_task(shards.wait_for_change())
                 left = deadline - asyncio.get_running_loop().time()
                 waiting: list[asyncio.Future[Any]] = [stopped, changed, local.died_at_start]
@@ -157,7 +166,8 @@ class Control:
                     return False
                 if local.died_at_start.done():
                     shard, status = local.died_at_start.result()
-                    raise StartError(f"shard {shard} did not start (exit status {status}); its own words stand above")
+                    # Exit status 2: it has said why in one line of its own.
+                    raise StartError("" if status == 2 else f"shard {shard} ended while it was being started (exit status {status})")
                 if asyncio.get_running_loop().time() >= deadline:
                     raise StartError(f"the shards did not report within {self._config.shard_start_timeout_s:g} s")
         finally:

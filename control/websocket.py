@@ -25,7 +25,7 @@ from control.limits import SocketLimits
 log = structlog.get_logger("antiphon.websocket")
 
 CLOSE_S: Final = 1.0
-"""How long a closing frame may take to be handed to the kernel before the connection is cut."""
+"""How long a closing frame, and what is queued before it, may take to be handed to the kernel before the connection is cut."""
 POLICY_VIOLATION: Final = 1008
 GOING_AWAY: Final = 1001
 
@@ -104,6 +104,7 @@ class ClientSocket:
         if self._closing is None:
             self._closing = (code, reason)
             self._outbox_filled.set()
+            asyncio.get_running_loop().call_later(CLOSE_S, self._too_slow.set)
 
     # ------------------------------------------------------------------------------------------ tasks
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -36,3 +37,8 @@ def test_the_logic_does_no_input_or_output() -> None:
     for name in ("messages", "rooms", "placement", "effects", "sessions", "signaling", "media", "limits"):
         used = {module.split(".")[0] for module in imported(PACKAGE / f"{name}.py")}
         assert not used & forbidden, name
+
+
+def test_the_version_is_the_projects() -> None:
+    project = tomllib.loads((PACKAGE.parent / "pyproject.toml").read_text(encoding="utf-8"))
+    assert project["project"]["version"] == control.__version__

@@ -184,6 +184,11 @@ class TestFrames:
             await say(client, type="ping")
             await hear(client, "pong")
 
+    async def test_text_that_is_no_utf_8_closes_with_1007(self, site: Site) -> None:
+        async with site.connect() as client:
+            await client.send(b"\xff\xfe", text=True)
+            assert (await closed(client))[0] == 1007
+
     async def test_messages_are_answered_in_their_order(self, site: Site) -> None:
         async with site.connect() as client:
             for message in ("register", "create_room", "create_publisher", "leave_room", "ping"):

@@ -1,0 +1,240 @@
+"""``antiphon serve`` as a user starts it: real processes, real shards, free ports only."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import sys
+import urllib.request
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import websockets
+from websockets.asyncio.client import ClientConnection
+
+import control
+
+ROOT = Path(control.__file__).parent.parent
+START_S = 60  # two native loops on a busy machine
+LOOPBACK = ("--port", "0", "--udp-port", "0", "--host", "127.0.0.1", "--advertise", "127.0.0.1")
+
+
+async def start(*arguments: str, **environ: str) -> asyncio.subprocess.Process:
+    return await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "control",
+        *arguments,
+        cwd=ROOT,
+        env={**os.environ, **environ},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        limit=1 << 20,
+    )
+
+
+async def finished(*arguments: str, **environ: str) -> tuple[int, str, str]:
+    """Exit status, stdout and stderr of a command that ends by itself."""
+    process = await start(*arguments, **environ)
+    out, err = await asyncio.wait_for(process.communicate(), START_S)
+    return process.returncode or 0, out.decode(), err.decode()
+
+
+class Served:
+    """A running ``antiphon serve``; ``pids``: its shards, from their Hello in the log."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self.out: list[str] = []
+        self.url = ""
+        self._log = asyncio.create_task(self._read_log())
+        self._lines: list[dict[str, Any]] = []
+        self._grown = asyncio.Event()
+
+    async def opened(self) -> None:
+        assert self.process.stdout is not None
+        while line := (await self.process.stdout.readline()).decode():
+            self.out.append(line.rstrip("\n"))
+            if found := re.fullmatch(r"Open (http://\S+) in a browser", self.out[-1]):
+                self.url = found[1]
+                return
+        await self._log
+        raise AssertionError(f"did not start: {self.out} {self._lines}")
+
+    async def _read_log(self) -> None:
+        assert self.process.stderr is not None
+        while line := await self.process.stderr.readline():
+            with contextlib.suppress(ValueError):
+                self._lines.append(json.loads(line))
+            self._grown.set()
+
+    async def logged(self, event: str, count: int = 1) -> list[dict[str, Any]]:
+        """The first ``count`` log lines of an event."""
+        async with asyncio.timeout(START_S):
+            while len(found := [line for line in self._lines if line.get("event") == event]) < count:
+                self._grown.clear()
+                await self._grown.wait()
+        return found
+
+    async def get(self, path: str) -> str:
+        def read() -> str:
+            opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+            with opener.open(self.url + path) as response:
+                return str(response.read().decode())
+
+        return await asyncio.to_thread(read)
+
+    def connect(self) -> Any:
+        return websockets.connect(self.url.replace("http://", "ws://") + "/ws", proxy=None)
+
+    async def end(self, number: signal.Signals) -> int:
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+        status = await asyncio.wait_for(self.process.wait(), 20)
+        await self._log
+        return status
+
+
+@contextlib.asynccontextmanager
+async def serving(*arguments: str) -> AsyncIterator[Served]:
+    served = Served(await start("serve", *LOOPBACK, *arguments))
+    try:
+        await asyncio.wait_for(served.opened(), START_S)
+        yield served
+    finally:
+        await served.end(signal.SIGTERM)
+
+
+async def say(client: ClientConnection, kind: str, **fields: Any) -> None:
+    await client.send(json.dumps({"type": kind, **fields}))
+
+
+async def hear(client: ClientConnection, kind: str) -> dict[str, Any]:
+    async with asyncio.timeout(START_S):
+        while True:
+            message: dict[str, Any] = json.loads(await client.recv())
+            if message["type"] == kind:
+                return message
+
+
+def alive(pid: int) -> bool:
+    """Whether a process runs (a zombie does not)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+class TestCommandLine:
+    async def test_help_names_every_command(self) -> None:
+        status, out, _ = await finished("--help")
+        assert status == 0
+        for word in ("serve", "shard", "loadtest", "--version"):
+            assert word in out
+
+    async def test_help_of_serve_names_every_flag(self) -> None:
+        status, out, _ = await finished("serve", "--help")
+        assert status == 0
+        for flag in ("--config FILE", "--host", "--port", "--shards N|auto", "--udp-port", "--advertise ADDR[,ADDR]"):
+            assert flag in out
+
+    async def test_version(self) -> None:
+        assert await finished("--version") == (0, f"antiphon, version {control.__version__}\n", "")
+
+    async def test_shard_has_its_own_help(self) -> None:
+        status, out, _ = await finished("shard", "--help")
+        assert status == 0
+        assert "--shard-id" in out
+
+    async def test_every_mistake_is_one_line_and_nothing_starts(self, tmp_path: Path) -> None:
+        file = tmp_path / "antiphon.toml"
+        file.write_text("[control]\nprot = 1\n[shards]\n")
+        status, out, err = await finished("serve", "--config", str(file), "--port", "x", ANTIPHON_SHARDS="some")
+        assert (status, out) == (2, "")
+        lines = err.splitlines()
+        assert len(lines) == 4
+        assert all(line.startswith("antiphon: ") for line in lines)
+
+    async def test_a_mistake_in_the_shards_section_is_said_once_by_the_shard(self, tmp_path: Path) -> None:
+        file = tmp_path / "antiphon.toml"
+        file.write_text("[shard]\nheartbeat = 1\n")
+        status, out, err = await finished("serve", *LOOPBACK, "--shards", "2", "--config", str(file))
+        assert (status, out) == (2, "")
+        (line,) = err.splitlines()
+        assert "heartbeat" in line
+
+
+class TestPortsInUse:
+    async def test_the_http_port_is_one_line_that_names_the_flag(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            port = taken.getsockname()[1]
+            status, out, err = await finished("serve", "--host", "127.0.0.1", "--port", str(port))
+        assert (status, out) == (2, "")
+        assert err == f"antiphon: TCP port {port} on 127.0.0.1 is already in use; choose another one with --port\n"
+
+    async def test_a_shards_udp_port_is_one_line_that_names_the_flag(self) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+            taken.bind(("127.0.0.1", 0))
+            port = taken.getsockname()[1]
+            arguments = ("--port", "0", "--udp-port", str(port), "--host", "127.0.0.1", "--advertise", "127.0.0.1")
+            status, out, err = await finished("serve", *arguments)
+        assert (status, out) == (2, "")
+        assert err == f"antiphon: UDP port {port} is already in use; choose other ports with --udp-port\n"
+
+    async def test_an_address_that_is_not_this_machines_is_one_line(self) -> None:
+        status, _, err = await finished("serve", "--host", "203.0.113.1", "--port", "0")
+        assert status == 2
+        assert len(err.splitlines()) == 1
+        assert "--host" in err
+
+
+class TestServing:
+    async def test_says_where_to_go_and_ctrl_c_ends_every_process(self) -> None:
+        async with serving("--shards", "2") as served:
+            assert any(re.fullmatch(r"2 shards on UDP ports \d+, \d+", line) for line in served.out)
+            assert json.loads(await served.get("/healthz"))["shards"] == {"total": 2, "up": 2}
+            assert "<html" in await served.get("/")
+            pids = [line["pid"] for line in await served.logged("shard up", 2)]
+            async with served.connect() as client:
+                await say(client, "register", username="Ann")
+                await say(client, "create_room")
+                await hear(client, "room_joined")
+                assert await served.end(signal.SIGINT) == 0
+                with pytest.raises(websockets.ConnectionClosed) as caught:
+                    await hear(client, "nothing")
+            assert caught.value.rcvd is not None
+            assert caught.value.rcvd.code == 1001
+            assert not [pid for pid in pids if alive(pid)]
+
+    async def test_a_killed_shard_is_replaced_and_its_rooms_are_placed_again(self) -> None:
+        async with serving("--shards", "1") as served, served.connect() as client:
+            (first,) = await served.logged("shard up")
+            await say(client, "register", username="Ann")
+            await say(client, "create_room")
+            await hear(client, "room_joined")
+            os.kill(first["pid"], signal.SIGKILL)
+            assert (await hear(client, "room_moved"))["reason"] == "shard_lost"
+            await say(client, "create_publisher")
+            assert "a=ice-lite" in (await hear(client, "publisher_created"))["sdp"]
+            up = await served.logged("shard up", 2)
+            assert up[1]["pid"] != first["pid"]
+            assert "antiphon_shard_restarts_total 1.0" in await served.get("/metrics")
+
+    async def test_a_stopped_shard_is_treated_as_lost(self, tmp_path: Path) -> None:
+        file = tmp_path / "antiphon.toml"
+        file.write_text("[control]\nheartbeat_timeout_ms = 1500\n")
+        async with serving("--shards", "1", "--config", str(file)) as served, served.connect() as client:
+            (first,) = await served.logged("shard up")
+            await say(client, "register", username="Ann")
+            await say(client, "create_room")
+            await hear(client, "room_joined")
+            os.kill(first["pid"], signal.SIGSTOP)
+            await hear(client, "room_moved")
+            assert not alive(first["pid"])
