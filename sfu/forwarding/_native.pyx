@@ -108,6 +108,7 @@ cdef extern from "loop.h" nogil:
         EVENT_UNKNOWN_SSRC
         EVENT_FIRST_PACKET
         SEND_LIMIT
+        RETRANSMIT_LIMIT
         DATAGRAM_ROOM
     cdef union address:
         sockaddr any
@@ -128,7 +129,7 @@ cdef extern from "loop.h" nogil:
         address address
         uint8_t data[]
     cdef struct loop_totals:
-        uint64_t packets_in, packets_out, bytes_in, bytes_out, cpu_ns, rejected_commands
+        uint64_t packets_in, packets_out, bytes_in, bytes_out, cpu_ns, retransmitted, rejected_commands
         uint64_t latency[80]
     cdef struct transport_counters:
         uint64_t packets_in, bytes_in, packets_out, bytes_out, auth_failed, replayed
@@ -157,6 +158,7 @@ cdef extern from "loop.h" nogil:
     int loop_remove_track(loop *loop, uint32_t track)
     int loop_add_consumer(loop *loop, uint32_t index, const consumer *consumer, const consumer_layout *layout)
     int loop_resync_consumer(loop *loop, uint32_t index)
+    int loop_retransmit(loop *loop, uint32_t index, uint32_t track, const uint16_t *sequences, size_t count)
     int loop_remove_consumer(loop *loop, uint32_t index)
     int loop_set_consumers(loop *loop, uint32_t track, consumer_list *list)
     const event *loop_event_next(loop *loop)
@@ -188,7 +190,7 @@ TransportCounters = namedtuple("TransportCounters", "packets_in bytes_in packets
 TrackCounters = namedtuple("TrackCounters", "packets payload_bytes lost jitter audio_level last_packet_ns")
 ConsumerCounters = namedtuple("ConsumerCounters", "packets payload_bytes")
 Tables = namedtuple("Tables", "transports tracks consumers addresses")
-Totals = namedtuple("Totals", "packets_in packets_out bytes_in bytes_out cpu_ns rejected_commands latency_ns")
+Totals = namedtuple("Totals", "packets_in packets_out bytes_in bytes_out cpu_ns retransmitted rejected_commands latency_ns")
 
 cdef int SALT_LENGTH(int profile) except -1:
     if profile == PROFILE_AEAD_AES_128_GCM:
@@ -379,6 +381,15 @@ cdef class Loop:
     def resync_consumer(self, uint32_t consumer_index):
         check(loop_resync_consumer(self.running(), consumer_index))
 
+    def retransmit(self, uint32_t consumer_index, uint32_t track, sequences):
+        cdef uint16_t values[64]
+        cdef size_t count = len(sequences)
+        if count > RETRANSMIT_LIMIT:
+            raise ValueError(f"at most {RETRANSMIT_LIMIT} sequence numbers at once")
+        for i in range(count):
+            values[i] = <uint16_t>(<object>sequences[i] & 0xFFFF)
+        check(loop_retransmit(self.running(), consumer_index, track, values, count))
+
     def remove_consumer(self, uint32_t consumer_index):
         check(loop_remove_consumer(self.running(), consumer_index))
 
@@ -425,7 +436,7 @@ cdef class Loop:
     def totals(self):
         cdef loop_totals t
         loop_read_totals(self.running(), &t)
-        return Totals(t.packets_in, t.packets_out, t.bytes_in, t.bytes_out, t.cpu_ns, t.rejected_commands,
+        return Totals(t.packets_in, t.packets_out, t.bytes_in, t.bytes_out, t.cpu_ns, t.retransmitted, t.rejected_commands,
                       tuple([t.latency[i] for i in range(LATENCY_BUCKETS)]))
 
     def close(self):

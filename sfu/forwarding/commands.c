@@ -25,6 +25,7 @@ enum command_type {
     COMMAND_RESYNC_CONSUMER,
     COMMAND_REMOVE_CONSUMER,
     COMMAND_SET_CONSUMERS,
+    COMMAND_RETRANSMIT,
     COMMAND_STOP,
 };
 
@@ -40,6 +41,7 @@ struct command {
         struct {
             uint32_t slot, clock_rate;
             uint8_t payload_type, audio_level_extension;
+            struct history *history;
         } track;
         struct {
             struct consumer consumer;
@@ -50,6 +52,9 @@ struct command {
             socklen_t address_length;
             uint32_t length; /* bytes behind the command; bind has none */
         } datagram;
+        struct {
+            uint32_t track, count; /* sequence numbers, 16 bit each, behind the command */
+        } retransmit;
     };
     uint8_t data[];
 };
@@ -124,7 +129,14 @@ enum loop_status loop_add_track(struct loop *loop, uint32_t track, uint32_t slot
                                 uint8_t audio_level_extension) {
     if (track >= loop->table.max_tracks || clock_rate == 0)
         return LOOP_INVALID;
-    return issue(loop, (struct command){COMMAND_ADD_TRACK, track, {.track = {slot, clock_rate, payload_type, audio_level_extension}}});
+    struct history *history = history_new();
+    if (!history)
+        return LOOP_FULL;
+    enum loop_status status = issue(
+        loop, (struct command){COMMAND_ADD_TRACK, track, {.track = {slot, clock_rate, payload_type, audio_level_extension, history}}});
+    if (status != LOOP_OK)
+        history_destroy(&history->retired);
+    return status;
 }
 
 enum loop_status loop_add_encoding(struct loop *loop, uint32_t track, uint32_t ssrc) {
@@ -167,6 +179,22 @@ enum loop_status loop_set_consumers(struct loop *loop, uint32_t track, struct co
     if (status != LOOP_OK)
         list->retired.destroy(&list->retired);
     return status;
+}
+
+enum loop_status loop_retransmit(struct loop *loop, uint32_t index, uint32_t track, const uint16_t *sequences, size_t count) {
+    if (index >= loop->table.max_consumers || track >= loop->table.max_tracks || count > RETRANSMIT_LIMIT)
+        return LOOP_INVALID;
+    struct command *command = reserve(loop, count * sizeof *sequences, true);
+    if (!command)
+        return LOOP_FULL;
+    command->type = COMMAND_RETRANSMIT;
+    command->index = index;
+    command->retransmit.track = track;
+    command->retransmit.count = (uint32_t)count;
+    memcpy(command->data, sequences, count * sizeof *sequences);
+    ring_commit(&loop->commands);
+    wake_thread(loop);
+    return LOOP_OK;
 }
 
 enum loop_status loop_stop(struct loop *loop) { return issue(loop, (struct command){.type = COMMAND_STOP}); }
@@ -230,6 +258,18 @@ static bool send_datagram(struct loop *loop, const struct command *command) {
     return true;
 }
 
+static bool retransmit_all(struct loop *loop, const struct command *command) {
+    const struct track *track = &loop->table.tracks[command->retransmit.track];
+    if (!track->active || !loop->table.layouts[command->index].active)
+        return false;
+    for (uint32_t i = 0; i < command->retransmit.count; i++) {
+        uint16_t sequence;
+        memcpy(&sequence, command->data + i * sizeof sequence, sizeof sequence);
+        retransmit(loop, track, command->index, sequence);
+    }
+    return true;
+}
+
 static bool apply(struct loop *loop, const struct command *command) {
     struct table *table = &loop->table;
     uint32_t index = command->index;
@@ -241,7 +281,7 @@ static bool apply(struct loop *loop, const struct command *command) {
     case COMMAND_SET_ASSOCIATION: return table_set_association(table, index, command->association);
     case COMMAND_ADD_TRACK:
         return table_add_track(table, index, command->track.slot, command->track.clock_rate, command->track.payload_type,
-                               command->track.audio_level_extension);
+                               command->track.audio_level_extension, command->track.history);
     case COMMAND_ADD_ENCODING: return table_add_encoding(table, index, command->ssrc);
     case COMMAND_SET_PAUSED: return table_set_paused(table, index, command->paused);
     case COMMAND_REMOVE_TRACK: return table_remove_track(table, index);
@@ -250,6 +290,7 @@ static bool apply(struct loop *loop, const struct command *command) {
     case COMMAND_RESYNC_CONSUMER: return table_resync_consumer(table, index);
     case COMMAND_REMOVE_CONSUMER: return table_remove_consumer(table, index);
     case COMMAND_SET_CONSUMERS: return table_set_consumers(table, index, command->list);
+    case COMMAND_RETRANSMIT: return retransmit_all(loop, command);
     case COMMAND_STOP: loop->stopping = true; return true;
     }
     return false;

@@ -78,6 +78,9 @@ void flush_all(struct loop *loop);
 /* forward.c: one datagram, `arrival_ns` being the kernel's receive time (CLOCK_REALTIME) or 0. */
 void receive_datagram(struct loop *loop, uint8_t *datagram, size_t length, const union address *from, uint64_t arrival_ns);
 
+/* forward.c: send the packet with outgoing sequence number `sequence` to the consumer once more; counts it where that cannot be done. */
+void retransmit(struct loop *loop, const struct track *track, uint32_t index, uint16_t sequence);
+
 /* commands.c: carry out what the signaling thread has put into the ring. */
 void apply_commands(struct loop *loop);
 /* Copies to the event ring, or counts ring_full. */

@@ -87,13 +87,13 @@ static void note_reception(struct loop *loop, struct track *track, struct encodi
         counter_set(&track->audio_level, (uint64_t)(source->level & 0x7F));
 }
 
-static void send_copy(struct loop *loop, uint32_t index, const struct source_packet *source, uint64_t arrival_ns) {
+static bool send_copy(struct loop *loop, uint32_t index, const struct source_packet *source, uint64_t arrival_ns) {
     struct consumer *consumer = &loop->table.consumers[index];
     const struct consumer_layout *layout = &loop->table.layouts[index];
     const struct transport *t = &loop->table.transports[consumer->transport];
     if (!layout->active || !t->association || !t->address_length) {
         drop(loop, DROP_not_connected);
-        return;
+        return false;
     }
     struct outbox *outbox = outbox_for(loop, t->address.any.sa_family);
     uint8_t *out = outbox_slot(outbox);
@@ -105,12 +105,41 @@ static void send_copy(struct loop *loop, uint32_t index, const struct source_pac
         reason = DROP_protect_failed;
     if (reason != DROP_NONE) {
         drop(loop, reason);
-        return;
+        return false;
     }
     struct slot_origin origin = {consumer->transport, index, source->view.payload_length, arrival_ns};
     loop->sent_since_commands++;
     if (outbox_add(outbox, &t->address, t->address_length, length, origin))
         outbox_flush(outbox, &loop->table, &loop->traffic);
+    return true;
+}
+
+static int16_t find_level(const struct track *track, const struct rtp_view *view) {
+    uint8_t length = 0;
+    const uint8_t *level = rtp_find_extension(view, track->audio_level_extension, &length);
+    return level && length == 1 ? *level : -1;
+}
+
+void retransmit(struct loop *loop, const struct track *track, uint32_t index, uint16_t sequence) {
+    const struct consumer *consumer = &loop->table.consumers[index];
+    uint64_t newest = consumer->next_index - 1;
+    uint64_t outgoing = newest + (uint64_t)(int64_t)(int16_t)(uint16_t)(sequence - (uint16_t)newest);
+    struct source_packet source = {
+        .index = outgoing - (uint64_t)consumer->index_offset,
+        .clock_rate = track->clock_rate,
+        .now_ms = loop->now.ms,
+        .epoch = consumer->epoch,
+    };
+    size_t length = 0;
+    const uint8_t *packet =
+        outgoing <= newest && source.index >= consumer->epoch_start ? history_find(track->history, source.index, source.epoch, &length) : NULL;
+    if (!packet || rtp_parse(packet, length, &source.view) != DROP_NONE) {
+        drop(loop, DROP_not_in_history);
+        return;
+    }
+    source.level = find_level(track, &source.view);
+    if (send_copy(loop, index, &source, 0))
+        counter_add(&loop->traffic.retransmitted, 1);
 }
 
 /* The hot loop: the pre-resolved list, two entries ahead of the processor. */
@@ -145,12 +174,8 @@ static enum drop_reason forward(struct loop *loop, struct track *track, struct e
         .index = reception_index(&encoding->reception, view->sequence),
         .clock_rate = track->clock_rate,
         .now_ms = loop->now.ms,
-        .level = -1,
+        .level = find_level(track, view),
     };
-    uint8_t level_length = 0;
-    const uint8_t *level = rtp_find_extension(view, track->audio_level_extension, &level_length);
-    if (level && level_length == 1)
-        source.level = *level;
     if (view->payload_type != track->payload_type)
         return DROP_bad_payload_type;
     note_reception(loop, track, encoding, &source);
@@ -163,6 +188,7 @@ static enum drop_reason forward(struct loop *loop, struct track *track, struct e
     if (!track->consumers || track->consumers->count == 0)
         return DROP_no_consumer;
     source.epoch = track->epoch;
+    history_add(track->history, source.index, source.epoch, view->packet, (size_t)view->payload_offset + view->payload_length);
     fan_out(loop, track, &source, arrival_ns);
     return DROP_NONE;
 }

@@ -19,6 +19,8 @@ enum event_type { EVENT_STUN, EVENT_DTLS, EVENT_RTCP, EVENT_UNKNOWN_SSRC, EVENT_
 #define DATAGRAM_ROOM 2048
 /* Largest that Python may send: STUN and DTLS fit any path's MTU. */
 #define SEND_LIMIT 1500
+/* One NACK names 17 packets an item (RFC 4585 6.2.1); a peer that asks for more in one command is asking for a burst. */
+#define RETRANSMIT_LIMIT 64
 
 struct event {
     uint8_t type;
@@ -33,7 +35,7 @@ struct event {
 };
 
 struct loop_totals {
-    uint64_t packets_in, packets_out, bytes_in, bytes_out, cpu_ns, rejected_commands;
+    uint64_t packets_in, packets_out, bytes_in, bytes_out, cpu_ns, retransmitted, rejected_commands;
     uint64_t latency[LATENCY_BUCKETS];
 };
 
@@ -75,6 +77,8 @@ enum loop_status loop_set_paused(struct loop *loop, uint32_t track, bool paused)
 enum loop_status loop_remove_track(struct loop *loop, uint32_t track);
 enum loop_status loop_add_consumer(struct loop *loop, uint32_t index, const struct consumer *consumer, const struct consumer_layout *layout);
 enum loop_status loop_resync_consumer(struct loop *loop, uint32_t index);
+/* `track` is the one that lists the consumer; at most RETRANSMIT_LIMIT sequence numbers. */
+enum loop_status loop_retransmit(struct loop *loop, uint32_t index, uint32_t track, const uint16_t *sequences, size_t count);
 enum loop_status loop_remove_consumer(struct loop *loop, uint32_t index);
 enum loop_status loop_set_consumers(struct loop *loop, uint32_t track, struct consumer_list *list);
 

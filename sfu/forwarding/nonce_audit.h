@@ -3,6 +3,7 @@
  * A GCM nonce that is spent twice gives away the authentication key (RFC 7714 9.1), a repeated AES-CM keystream gives away both packets.
  * Thread: any. Ownership: one record per packet, kept for the life of the process, so that neither a reused slot nor a new loop with old
  * keys escapes; that is memory without bound, and one reason why release builds have no audit.
+ * ANTIPHON_NONCE_AUDIT=off in the environment switches it off, for known-answer tests that share a published key.
  * Failure: prints the repeated nonce and aborts.
  */
 #ifndef ANTIPHON_NONCE_AUDIT_H

@@ -25,7 +25,7 @@ struct slot_origin {
 };
 
 struct traffic {
-    counter packets_in, packets_out, bytes_in, bytes_out;
+    counter packets_in, packets_out, bytes_in, bytes_out, retransmitted;
     counter drops[DROP_COUNT];
     counter latency[LATENCY_BUCKETS];
 };

@@ -181,12 +181,15 @@ void track_new_epoch(struct table *table, struct track *track) {
 }
 
 bool table_add_track(struct table *table, uint32_t track, uint32_t slot, uint32_t clock_rate, uint8_t payload_type,
-                     uint8_t audio_level_extension) {
+                     uint8_t audio_level_extension, struct history *history) {
     struct transport *transport = active_transport(table, slot);
-    if (!transport || track >= table->max_tracks || table->tracks[track].active)
+    if (!transport || track >= table->max_tracks || table->tracks[track].active) {
+        table_retire(table, &history->retired);
         return false;
+    }
     struct track *t = &table->tracks[track];
     t->consumers = NULL;
+    t->history = history;
     t->transport = slot;
     t->next_on_transport = transport->first_track;
     transport->first_track = track;
@@ -265,6 +268,8 @@ bool table_remove_track(struct table *table, uint32_t track) {
     if (t->consumers)
         table_retire(table, &t->consumers->retired);
     t->consumers = NULL;
+    table_retire(table, &t->history->retired);
+    t->history = NULL;
     t->active = false;
     counter_add(&table->track_count, (uint64_t)-1);
     uint32_t last = table->active_tracks[counter_get(&table->track_count)];

@@ -10,6 +10,7 @@
 
 #include <netinet/in.h>
 
+#include "history.h"
 #include "map.h"
 #include "receive.h"
 #include "rewrite.h"
@@ -19,12 +20,6 @@
 /* An authentic peer that sends more unknown SSRCs than this is cut off before libsrtp allocates a stream for each. */
 #define MAX_UNKNOWN_SSRCS 16
 #define CNAME_ROOM 256
-
-/* Memory on its way back to the thread that frees it: an intrusive stack, pushed by one thread, emptied by another. */
-struct retired {
-    struct retired *next;
-    void (*destroy)(struct retired *);
-};
 
 /* What the end of a DTLS handshake brings. */
 struct association {
@@ -71,6 +66,7 @@ struct encoding {
 
 struct track {
     struct consumer_list *consumers; /* NULL: none */
+    struct history *history;
     uint32_t transport;
     uint32_t next_on_transport;
     uint32_t position; /* in table.active_tracks */
@@ -116,8 +112,9 @@ bool table_add_transport(struct table *table, uint32_t slot, uint32_t generation
 bool table_remove_transport(struct table *table, uint32_t slot);
 bool table_bind(struct table *table, uint32_t slot, const union address *address, socklen_t length);
 bool table_set_association(struct table *table, uint32_t slot, struct association *association);
+/* Takes the history over, also where it fails. */
 bool table_add_track(struct table *table, uint32_t track, uint32_t slot, uint32_t clock_rate, uint8_t payload_type,
-                     uint8_t audio_level_extension);
+                     uint8_t audio_level_extension, struct history *history);
 bool table_add_encoding(struct table *table, uint32_t track, uint32_t ssrc);
 bool table_set_paused(struct table *table, uint32_t track, bool paused);
 bool table_remove_track(struct table *table, uint32_t track);

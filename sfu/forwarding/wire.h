@@ -25,6 +25,7 @@
     X(unknown_ssrc, "authentic RTP of an SSRC that no track claims")                                                   \
     X(too_many_ssrcs, "authentic peer uses more SSRCs than a transport may")                                           \
     X(bad_payload_type, "payload type that was not negotiated for the track")                                          \
+    X(not_in_history, "retransmission was asked for a packet that is not kept any more, or never was sent")                \
     X(stale, "source packet older than the point at which its consumer began, or of a replaced SSRC")                  \
     X(paused, "track is paused (muted)")                                                                               \
     X(no_consumer, "track has no consumer")                                                                            \

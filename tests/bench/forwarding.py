@@ -1,8 +1,8 @@
 """What the forwarding thread does per CPU-second, against the floor under it, and the latency it adds.
 
-The floor is the product's own loop linked without srtp.c and rewrite.c: the same epoll, recvmmsg, list walk and sendmmsg. Floor and loop run in
-turns within one process, on sockets made alike and with the same payloads. A packet counts when a receiver has it; CPU time is the
-forwarding thread's own. The ratio is what can be compared between machines.
+The floor is the product's own loop linked without srtp.c and rewrite.c: the same epoll, recvmmsg, list walk and sendmmsg. Floor
+and loop run in turns within one process, on sockets made alike and with the same payloads. A packet counts when a receiver has it;
+CPU time is the forwarding thread's own. The ratio is what can be compared between machines.
 
     python tests/bench/forwarding.py [--quick] [--json]
 """
@@ -45,8 +45,8 @@ BURST_COPIES = 4096
 
 @dataclass
 class Row:
-    """One line of the table. pps: packets that receivers counted per CPU-second of the forwarding thread; latencies in microseconds from the
-    kernel's receive time to the return of send, at half of the loop's capacity with the Python thread busy."""
+    """One line of the table. pps: packets that receivers counted per CPU-second of the forwarding thread; latencies in microseconds
+    from the kernel's receive time to the return of send, at half of the loop's capacity with the Python thread busy."""
 
     consumers: int
     payload_bytes: int
@@ -256,7 +256,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     parser.add_argument("--quick", action="store_true", help="fewer cases and rounds, under 45 s")
     options = parser.parse_args()
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
     floor = floor_module()
     payloads = [160] if options.quick else [160, 1200]

@@ -62,12 +62,16 @@ class Peer:
     def send_rtcp(self, packet: bytes) -> None:
         self.socket.send(self.outbound.protect_rtcp(packet))
 
-    def receive(self) -> bytes:
-        """Next RTP packet in the clear; RTCP in between is passed over."""
+    def receive_wire(self) -> bytes:
+        """Next RTP packet as it came; RTCP in between is passed over."""
         while True:
             datagram = self.socket.recv(2048)
             if not 192 <= datagram[1] <= 223:
-                return self.inbound.unprotect(datagram)
+                return datagram
+
+    def receive(self) -> bytes:
+        """Next RTP packet in the clear."""
+        return self.inbound.unprotect(self.receive_wire())
 
     def receive_rtcp(self) -> bytes:
         while True:

@@ -395,3 +395,49 @@ class TestLifetime:
             loop.native.set_keys(0, 3, bytes(30), bytes(28), 1, b"c", 0)
         with pytest.raises(OSError, match=r".+"):
             _native.Loop([0])
+
+
+class TestRetransmission:
+    """RFC 4585 6.2.1 asks by outgoing sequence number; the answer is the same datagram once more."""
+
+    @pytest.mark.parametrize("profile", [GCM, CM])
+    def test_a_retransmission_is_byte_identical(self, loop: RunningLoop, profile: int) -> None:
+        publisher, (listener,) = call(loop, profile=profile)
+        first: list[bytes] = []
+        for i in range(50):
+            publisher.send(rtp(65520 + i, 960 * i, os.urandom(60), profile=0xBEDE, extension=bytes([0x10, i])))
+            first.append(listener.receive_wire())
+        loop.native.retransmit(0, 0, [100, 103, 149])
+        media = [listener.receive_wire() for _ in range(3)]
+        assert media == [first[0], first[3], first[49]]
+        assert loop.native.totals().retransmitted == 3
+
+    def test_what_was_never_sent_or_is_gone_is_counted(self, loop: RunningLoop) -> None:
+        publisher, (listener,) = call(loop)
+        loop.native.retransmit(0, 0, [100])
+        loop.wait_drop("not_in_history")
+        for i in range(600):
+            publisher.send(rtp(i, payload=bytes(10)))
+            listener.receive()
+        loop.native.retransmit(0, 0, [99, 100, 150, 700, 40000])
+        loop.wait_drop("not_in_history", 6)
+        loop.native.retransmit(0, 0, [699])
+        assert struct.unpack_from("!H", listener.receive_wire(), 2)[0] == 699
+
+    def test_packets_from_before_a_pause_are_not_confused_with_later_ones(self, loop: RunningLoop) -> None:
+        publisher, (listener,) = call(loop)
+        publisher.send(rtp(10))
+        listener.receive()
+        loop.native.set_paused(0, True)
+        loop.native.set_paused(0, False)
+        publisher.send(rtp(30, payload=b"after"))
+        listener.receive()
+        loop.native.retransmit(0, 0, [100])
+        loop.wait_drop("not_in_history")
+        loop.native.retransmit(0, 0, [101])
+        wait_until(lambda: loop.native.totals().retransmitted == 1, "retransmission")
+
+    def test_a_list_of_more_than_64_is_refused(self, loop: RunningLoop) -> None:
+        call(loop)
+        with pytest.raises(ValueError, match="at most 64"):
+            loop.native.retransmit(0, 0, list(range(65)))
