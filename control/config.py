@@ -85,7 +85,7 @@ class ControlConfig(BaseModel):
     heartbeat_timeout_ms: int = Field(
         5000, ge=100, le=600_000, description="Milliseconds of silence after which a shard counts as lost and its rooms are moved."
     )
-    shard_start_timeout_s: float = Field(20.0, gt=0, le=600, description="Seconds that local shards may take to report at the start.")
+    shard_start_timeout_s: float = Field(60.0, gt=0, le=600, description="Seconds that local shards may take to report at the start.")
     stop_timeout_s: float = Field(5.0, gt=0, le=600, description="Seconds that local shards have to end before they are killed.")
     message_bytes: int = Field(65536, ge=1024, le=1024 * 1024, description="Longest WebSocket message in bytes (longer: close 1009).")
     messages_per_s: float = Field(50.0, gt=0, le=100_000, description="Messages a second that one socket may send in the long run.")

@@ -45,7 +45,8 @@ class LocalShards:
         self.shard_ids = [ShardId(str(i)) for i in range(count)]
         self._links = links
         self._command = command
-        self._stopping = False
+        self._stopping = asyncio.Event()
+        self._ending = signal.SIGTERM
         self._processes: dict[ShardId, asyncio.subprocess.Process] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -64,25 +65,24 @@ class LocalShards:
         self._signal(shard, signal.SIGKILL)
 
     async def stop(self, seconds: float) -> None:
-        """Ask every shard to end; kill those that have not after ``seconds``."""
-        self._stopping = True
-        for shard in self.shard_ids:
-            self._signal(shard, signal.SIGTERM)
-        waiting = [asyncio.create_task(process.wait()) for process in self._processes.values()]
-        if waiting:
-            _, late = await asyncio.wait(waiting, timeout=seconds)
-            if late:
-                log.warning("shards killed: they did not end in time", shards=len(late))
+        """Ask every shard to end; kill those that have not after ``seconds``. A shard that is just being started ends as well."""
+        self._end_with(signal.SIGTERM)
+        if not self._tasks:
+            return
+        _, late = await asyncio.wait(self._tasks, timeout=seconds)
+        if late:
+            log.warning("shards killed: they did not end in time", shards=len(late))
             self.kill_all()
-            await asyncio.gather(*waiting)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks)
 
     def kill_all(self) -> None:
-        self._stopping = True
+        self._end_with(signal.SIGKILL)
+
+    def _end_with(self, number: signal.Signals) -> None:
+        self._ending = number
+        self._stopping.set()
         for shard in self.shard_ids:
-            self._signal(shard, signal.SIGKILL)
+            self._signal(shard, number)
 
     def _signal(self, shard: ShardId, number: signal.Signals) -> None:
         process = self._processes.get(shard)
@@ -94,10 +94,10 @@ class LocalShards:
         """Run one shard for as long as control runs."""
         loop = asyncio.get_running_loop()
         backoff = FIRST_BACKOFF_S
-        while not self._stopping:
+        while not self._stopping.is_set():
             since = loop.time()
             status = await self._run(index, shard)
-            if self._stopping:
+            if self._stopping.is_set():
                 return
             if not self.started:
                 if not self.died_at_start.done():
@@ -106,13 +106,14 @@ class LocalShards:
             backoff = FIRST_BACKOFF_S if loop.time() - since >= STABLE_S else min(2 * backoff, LONGEST_BACKOFF_S)
             log.warning("shard process ended, starting it again", shard=shard, status=status, in_s=backoff)
             self.restarts += 1
-            await asyncio.sleep(backoff)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), backoff)
 
     async def _run(self, index: int, shard: ShardId) -> int:
         process = await asyncio.create_subprocess_exec(*self._command(index), stdin=asyncio.subprocess.DEVNULL, start_new_session=True)
         self._processes[shard] = process
-        if self._stopping:  # asked to stop while it was being started
-            self._signal(shard, signal.SIGTERM)
+        if self._stopping.is_set():  # asked to end while it was being started
+            self._signal(shard, self._ending)
         status = await process.wait()
         self._links.lost(shard, "its process ended", gone=True)
         return status

@@ -323,7 +323,7 @@ class TestLoss:
         assert bench.shards.discarded == {"stale": 1}
 
     async def test_silence_is_a_loss_and_who_speaks_again_is_reset(self) -> None:
-        bench = Bench(silence_s=0.5)
+        bench = Bench(silence_s=1.5)
         try:
             await self._fall_silent_and_speak_again(bench)
         finally:

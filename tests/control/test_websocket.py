@@ -265,7 +265,7 @@ class TestLeaving:
 
 class TestShardThatDoesNotAnswer:
     async def test_is_an_error_and_keeps_only_its_caller_waiting(self) -> None:
-        async with running(command_s=0.3) as site, site.connect() as ann, site.connect() as bo:
+        async with running(command_s=1.0) as site, site.connect() as ann, site.connect() as bo:
             site.shard.silent = {p.CreatePublisher}
             await enter(ann)
             await enter(bo)
