@@ -47,7 +47,7 @@ export class Lobby {
       return;
     }
     rememberName(name);
-    box("connected-name").textContent = TEXT.connectedAs(name);
+    box("connected-name").textContent = name;
     this.#call(async () => {
       await this.#client.connect(location.origin, name);
       (input("room-id").value ? button("join-room") : button("create-room")).focus();

@@ -23,8 +23,6 @@ export const TEXT = {
   invitation: "You are invited to a room. Say who you are, then join.",
   roomMoved: "The room moves to another server. One moment …",
   /** @param {string} name */
-  connectedAs: (name) => `Connected as ${name}`,
-  /** @param {string} name */
   joined: (name) => `${name} joined`,
   /** @param {string} name */
   left: (name) => `${name} left`,
