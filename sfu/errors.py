@@ -1,8 +1,8 @@
 """The errors of a shard, told apart by whose fault they are.
 
-    AntiphonError
-    ├── PeerError      one participant's fault; closes or refuses what that participant asked for, nothing else
-    └── ShardError     the shard cannot go on as it is; control moves its rooms
+AntiphonError
+├── PeerError      one participant's fault; closes or refuses what that participant asked for, nothing else
+└── ShardError     the shard cannot go on as it is; control moves its rooms
 """
 
 from __future__ import annotations

@@ -305,17 +305,7 @@ class Goodbye(_Message, frozen=True, kw_only=True, tag="goodbye"):
     instance: str
 
 
-ShardMessage = (
-    Reply
-    | Failed
-    | Hello
-    | Heartbeat
-    | TrackPublished
-    | PublisherClosed
-    | PublisherFailed
-    | ConsumerClosed
-    | Goodbye
-)
+ShardMessage = Reply | Failed | Hello | Heartbeat | TrackPublished | PublisherClosed | PublisherFailed | ConsumerClosed | Goodbye
 """Everything that a shard may say to control."""
 
 _encoder = msgspec.msgpack.Encoder()

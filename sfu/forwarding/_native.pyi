@@ -224,4 +224,5 @@ class Rewriter:
         """The consumer's plaintext packet and its index (ROC << 16 | sequence), or the name of the drop reason."""
 
 def protect(profile: int, key: bytes, packet: bytes, header_length: int, index: int, use_evp: bool) -> bytes:
-    """Protect one packet with a fresh context of ``key`` (master key and salt): for known-answer tests."""
+    """Protect one packet with a fresh context of ``key`` (master key and salt), RTCP where ``header_length`` is 0: for
+    known-answer tests."""

@@ -55,10 +55,13 @@ cdef extern from "wire.h" nogil:
     int rtp_check_padding(const rtp_view *view)
     const uint8_t *rtp_find_extension(const rtp_view *view, uint8_t id, uint8_t *length)
 
-cdef extern from "srtp.h" nogil:
+cdef extern from "crypto.h" nogil:
     enum:
         PROFILE_AES128_CM_SHA1_80
         PROFILE_AEAD_AES_128_GCM
+
+cdef extern from "srtp.h" nogil:
+    enum:
         SRTP_MAX_OVERHEAD
     cdef struct srtp_keys:
         pass
@@ -66,6 +69,7 @@ cdef extern from "srtp.h" nogil:
     bint srtp_evp_available()
     srtp_keys *srtp_keys_new(int profile, const uint8_t *rx_key, const uint8_t *tx_key, bint use_evp)
     void srtp_keys_free(srtp_keys *keys)
+    bint srtp_protect_rtcp_packet(srtp_keys *keys, uint8_t *packet, size_t *length)
     bint srtp_protect_rtp(srtp_keys *keys, uint8_t *packet, size_t header_length, size_t *length, uint64_t index)
 
 cdef extern from "rewrite.h" nogil:
@@ -501,9 +505,10 @@ cdef class Rewriter:
 
 
 def protect(int profile, bytes key, bytes packet, size_t header_length, uint64_t index, bint use_evp):
-    """Protect one packet with a fresh context of ``key`` (master key and salt): for known-answer tests."""
+    """Protect one packet with a fresh context of ``key`` (master key and salt), RTCP where header_length is 0: for known-answer tests."""
     cdef uint8_t buffer[2112]
     cdef size_t length = len(packet)
+    cdef bint ok
     if length > 2048 or header_length > length or len(key) != 16 + SALT_LENGTH(profile):
         raise ValueError("packet or key has a wrong length")
     load_library()
@@ -511,7 +516,10 @@ def protect(int profile, bytes key, bytes packet, size_t header_length, uint64_t
     if keys is NULL:
         raise MemoryError("SRTP keys")
     memcpy(buffer, PyBytes_AS_STRING(packet), length)
-    cdef bint ok = srtp_protect_rtp(keys, buffer, header_length, &length, index)
+    if header_length:
+        ok = srtp_protect_rtp(keys, buffer, header_length, &length, index)
+    else:
+        ok = srtp_protect_rtcp_packet(keys, buffer, &length)
     srtp_keys_free(keys)
     if not ok:
         raise RuntimeError("protection failed")

@@ -178,6 +178,8 @@ static enum drop_reason forward(struct loop *loop, struct track *track, struct e
     };
     if (view->payload_type != track->payload_type)
         return DROP_bad_payload_type;
+    if (!reception_is_new(&encoding->reception, source.index))
+        return DROP_replayed;
     note_reception(loop, track, encoding, &source);
     if (!track->announced)
         announce(loop, track);

@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 typedef _Atomic uint64_t counter;
 
@@ -24,6 +25,9 @@ static inline uint64_t counter_get(const counter *c) {
 /* Indices start one cycle up, so that packets reordered before the very first one stay positive. */
 #define FIRST_CYCLE 65536u
 
+/* So far behind the highest a packet may be, as in libsrtp's replay protection: what is further away lies ahead. */
+#define RECEPTION_WINDOW 1024u
+
 struct reception {
     uint64_t highest; /* extended sequence number, cycles << 16 | sequence */
     uint64_t base;    /* the first packet's */
@@ -34,14 +38,34 @@ struct reception {
     uint64_t jitter16;      /* RFC 3550 A.8: jitter estimate times 16 */
     uint32_t last_sr;       /* middle 32 bits of the NTP time in the peer's last sender report; 0: none yet */
     uint64_t last_sr_ns;    /* its arrival, CLOCK_MONOTONIC */
+    uint64_t seen[RECEPTION_WINDOW / 64]; /* bit `index` modulo the window, for the indices up to `highest` */
     bool started;
 };
 
-/* Extended sequence number of a packet, whether or not it was lost, repeated or reordered. */
+/* Extended sequence number of a packet, whether or not it was lost, repeated or reordered. libsrtp has let it through, so it is within
+ * the window behind the highest or, however far, ahead: RFC 3550 A.1 would take a jump of more than half a cycle for an old packet. */
 static inline uint64_t reception_index(const struct reception *r, uint16_t sequence) {
     if (!r->started)
         return FIRST_CYCLE + sequence;
-    return r->highest + (uint64_t)(int64_t)(int16_t)(uint16_t)(sequence - (uint16_t)r->highest);
+    uint16_t ahead = (uint16_t)(sequence - (uint16_t)r->highest);
+    return ahead > UINT16_MAX + 1u - RECEPTION_WINDOW ? r->highest + ahead - (UINT16_MAX + 1u) : r->highest + ahead;
+}
+
+/* libsrtp also counts packets that never got as far as here (another payload type, damaged padding), so its cycles are not ours, and
+ * its replay protection does not prove that an index is new. Copies of two packets under one index would share a nonce. */
+static inline bool reception_is_new(const struct reception *r, uint64_t index) {
+    if (!r->started || index > r->highest)
+        return true;
+    return r->highest - index < RECEPTION_WINDOW && !(r->seen[index % RECEPTION_WINDOW / 64] >> index % 64 & 1);
+}
+
+static inline void reception_mark(struct reception *r, uint64_t index) {
+    if (index > r->highest + RECEPTION_WINDOW)
+        memset(r->seen, 0, sizeof r->seen);
+    else
+        for (uint64_t i = r->highest + 1; i <= index; i++)
+            r->seen[i % RECEPTION_WINDOW / 64] &= ~(1ull << i % 64);
+    r->seen[index % RECEPTION_WINDOW / 64] |= 1ull << index % 64;
 }
 
 /* `arrival`: in RTP clock ticks, any epoch. */
@@ -50,12 +74,14 @@ static inline void reception_update(struct reception *r, uint64_t index, uint32_
     if (!r->started) {
         r->started = true;
         r->base = r->highest = index;
+        reception_mark(r, index);
     } else {
         int64_t delta = (int64_t)(int32_t)((uint32_t)transit - (uint32_t)r->transit);
         uint64_t distance = (uint64_t)(delta < 0 ? -delta : delta);
         /* A jump of more than this is a new timestamp base or a pause, not jitter of the network. */
         if (distance < 1u << 24)
             r->jitter16 += distance - ((r->jitter16 + 8) >> 4);
+        reception_mark(r, index);
         if (index > r->highest)
             r->highest = index;
         if (index < r->base)

@@ -19,6 +19,8 @@ from dataclasses import dataclass
 
 FIRST_CYCLE = 1 << 16
 """Extended sequence numbers start one cycle up, so that packets reordered before the first one stay positive."""
+REPLAY_WINDOW = 1024
+"""What is further behind was refused by replay protection, so a packet that got through lies ahead."""
 MAX_PACKET_BYTES = 2048 - 16
 """Longest outgoing packet before protection."""
 ONE_BYTE_PROFILE = 0xBEDE
@@ -160,11 +162,11 @@ class Rewriter:
         return header + source.csrcs + block + source.payload, outgoing
 
     def _extend(self, sequence: int) -> int:
-        """RFC 3550 A.1: the extended sequence number nearest to the highest so far."""
+        """The extended sequence number: at most REPLAY_WINDOW - 1 behind the highest so far, or else ahead of it."""
         if self.highest is None:
             self.highest = FIRST_CYCLE + sequence
         distance = (sequence - self.highest) & 0xFFFF
-        index = self.highest + (distance - 0x10000 if distance >= 0x8000 else distance)
+        index = self.highest + (distance - 0x10000 if distance > 0x10000 - REPLAY_WINDOW else distance)
         self.highest = max(self.highest, index)
         return index
 

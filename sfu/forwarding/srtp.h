@@ -5,10 +5,9 @@
  * Ownership: srtp_keys belongs to whoever holds the pointer; it zeroes its secrets when freed.
  * Failure: NULL or false, with a sentence in `error` where one is passed; unprotect returns a drop reason.
  *
- * Outgoing RTP is encrypted by OpenSSL directly, with contexts prepared per association: AEAD_AES_128_GCM (RFC 7714) three times
- * faster than through libsrtp, AES128_CM_SHA1_80 (RFC 3711) one and a half times. The packet index is the caller's, so that a nonce is spent exactly
- * once. Everything else (unprotect, RTCP) goes through libsrtp, and so does outgoing RTP where OpenSSL's symbols are not found or its
- * results differ from the published ones.
+ * Outgoing packets are encrypted by OpenSSL directly (crypto.h): AEAD_AES_128_GCM three times faster than through libsrtp, and with the
+ * packet index chosen by the caller, so that a nonce is spent exactly once. What comes in goes through libsrtp, which keeps the
+ * replay window; so does what goes out where OpenSSL cannot be reached or gives other results than the published ones.
  */
 #ifndef ANTIPHON_SRTP_H
 #define ANTIPHON_SRTP_H
@@ -17,9 +16,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "crypto.h"
 #include "wire.h"
-
-enum { PROFILE_AES128_CM_SHA1_80 = 1, PROFILE_AEAD_AES_128_GCM = 7 };
 
 /* Bytes that protection may add: GCM tag of 16 (RFC 7714 13.2), or for RTCP index of 4 and tag of 16. */
 #define SRTP_MAX_OVERHEAD 16
@@ -33,11 +31,11 @@ struct srtp_keys;
  * known-answer test of libsrtp fails. */
 bool srtp_library_load(const char *path, char *error, size_t error_size);
 
-/* True where OpenSSL was found and passed the known-answer tests (RFC 7714 16.1.1, RFC 3711 B.3, libsrtp's reference packet). */
+/* True where outgoing packets are encrypted by OpenSSL directly. */
 bool srtp_evp_available(void);
 
 /* Keys are master key and master salt: 16+12 bytes for GCM, 16+14 for CM. NULL where libsrtp or EVP has no memory left.
- * `use_evp` false forces libsrtp for outgoing RTP too. */
+ * `use_evp` false forces libsrtp for outgoing packets. */
 struct srtp_keys *srtp_keys_new(int profile, const uint8_t *rx_key, const uint8_t *tx_key, bool use_evp);
 void srtp_keys_free(struct srtp_keys *keys);
 
@@ -49,8 +47,5 @@ enum drop_reason srtp_unprotect_rtcp_packet(struct srtp_keys *keys, uint8_t *pac
  * SRTP_MAX_OVERHEAD more bytes. The same (SSRC, index) may be passed again only with the same bytes (a retransmission). */
 bool srtp_protect_rtp(struct srtp_keys *keys, uint8_t *packet, size_t header_length, size_t *length, uint64_t index);
 bool srtp_protect_rtcp_packet(struct srtp_keys *keys, uint8_t *packet, size_t *length);
-
-/* Session key material of `size` (at most 32) bytes for a label of RFC 3711 4.3.2, from master key and master salt. */
-bool srtp_derive(const uint8_t *master_key, const uint8_t *master_salt, size_t salt_length, uint8_t label, uint8_t *out, size_t size);
 
 #endif

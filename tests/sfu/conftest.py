@@ -92,8 +92,9 @@ class Router:
     async def close(self) -> None:
         self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
-        self._socket.close()
-        self._context.term()
+        if not self._socket.closed:
+            self._socket.close()
+            self._context.term()
 
 
 class Tone(MediaStreamTrack):

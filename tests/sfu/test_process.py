@@ -1,0 +1,79 @@
+"""``python -m sfu`` as an operator meets it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sfu import protocol as p
+
+
+async def spawn(*flags: str) -> asyncio.subprocess.Process:
+    pipe = asyncio.subprocess.PIPE
+    return await asyncio.create_subprocess_exec(sys.executable, "-m", "sfu", *flags, stdout=pipe, stderr=pipe)
+
+
+async def ended(process: asyncio.subprocess.Process) -> tuple[int | None, list[str]]:
+    """Exit status and the lines on standard error."""
+    async with asyncio.timeout(20):
+        _, errors = await process.communicate()
+    return process.returncode, errors.decode().splitlines()
+
+
+@pytest.fixture
+async def router(tmp_path: Path) -> AsyncIterator[Any]:
+    from tests.sfu.conftest import Router
+
+    router = Router(f"ipc://{tmp_path}/control")
+    yield router
+    await router.close()
+
+
+async def test_port_in_use_is_one_line_and_status_2() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("0.0.0.0", 0))
+        port = taken.getsockname()[1]
+        status, lines = await ended(await spawn("--control", "ipc:///tmp/none", "--udp-port", str(port)))
+    assert (status, len(lines)) == (2, 1)
+    assert f"UDP port {port} is in use" in lines[0]
+
+
+async def test_wrong_flag_is_one_line_and_status_2() -> None:
+    status, lines = await ended(await spawn("--udp-port", "many"))
+    assert (status, len(lines)) == (2, 1)
+    assert lines[0].startswith("antiphon shard: --udp-port: ")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_signal_ends_it_in_order(router: Any, number: signal.Signals) -> None:
+    process = await spawn("--control", router.endpoint, "--shard-id", "7", "--udp-port", "0", "--host", "127.0.0.1")
+    hello = await router.first(p.Hello, wait_s=20)
+    assert (hello.shard_id, hello.pid, hello.addresses) == ("7", process.pid, ["127.0.0.1"])
+    process.send_signal(number)
+    await router.first(p.Goodbye)
+    status, lines = await ended(process)
+    assert status == 0
+    assert [json.loads(line)["event"] for line in lines][-1] == "shard ended"
+
+
+async def test_shard_says_hello_again_to_a_new_control(router: Any, tmp_path: Path) -> None:
+    from tests.sfu.conftest import Router
+
+    process = await spawn("--control", router.endpoint, "--udp-port", "0", "--host", "127.0.0.1")
+    first = await router.first(p.Hello, wait_s=20)
+    await router.close()
+    successor = Router(router.endpoint)
+    try:
+        assert (await successor.first(p.Hello)).instance == first.instance
+        assert (await successor.ask(p.Shutdown)).result == p.Done()
+        assert (await ended(process))[0] == 0
+    finally:
+        await successor.close()
