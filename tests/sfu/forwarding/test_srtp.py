@@ -84,6 +84,16 @@ def test_libsrtp_reads_what_was_protected(profile: int, policy: int, use_evp: bo
     assert receiver.unprotect(_native.protect(profile, key, packet, 12, 40, use_evp=use_evp)) == packet
 
 
+@pytest.mark.parametrize(("profile", "policy"), [(GCM, Policy.SRTP_PROFILE_AEAD_AES_128_GCM), (CM, Policy.SRTP_PROFILE_AES128_CM_SHA1_80)])
+@pytest.mark.parametrize("use_evp", [True, False])
+@pytest.mark.parametrize("size", [8, 28, 52, 300])
+def test_libsrtp_reads_rtcp_that_was_protected(profile: int, policy: int, use_evp: bool, size: int) -> None:
+    key = os.urandom(28 if profile == GCM else 30)
+    packet = struct.pack("!BBHI", 0x80, 200, size // 4 - 1, 77) + os.urandom(size - 8)
+    receiver = Session(Policy(key=key, ssrc_type=Policy.SSRC_ANY_INBOUND, srtp_profile=policy))
+    assert receiver.unprotect_rtcp(_native.protect(profile, key, packet, 0, 0, use_evp=use_evp)) == packet
+
+
 def test_srtp_policy_has_the_layout_that_srtp_c_declares() -> None:
     fields = {name: field.offset for name, field in ffi.typeof("srtp_policy_t").fields}
     assert ffi.sizeof("srtp_policy_t") == 128
