@@ -1,11 +1,12 @@
 /** AntiphonClient through a whole call with a scripted server. */
 
 import assert from "node:assert/strict";
-import { afterEach, beforeEach, describe, it } from "node:test";
+import { afterEach, beforeEach, describe, it, mock } from "node:test";
 import { AntiphonClient } from "../../web/client/index.js";
 import { CLIENT_MESSAGES } from "../../web/client/messages.js";
 import { FakePeerConnection, FakeSocket, settled } from "./fakes.mjs";
 
+const { timers } = mock;
 const ME = { user_id: "me", username: "Ann" };
 const BO = { user_id: "bo", username: "Bo" };
 const ANSWERS = {
@@ -169,6 +170,52 @@ describe("failures", () => {
     assert.equal(why.message, "The connection to the server was lost.");
     assert.deepEqual([client.state, client.room, client.userId], ["disconnected", null, null]);
     assert.ok(FakePeerConnection.all.every(({ connectionState }) => connectionState === "closed"));
+  });
+
+  it("that may pass are tried again, and are no error when that helps", async () => {
+    let refusals = 2;
+    const answer = socket.onSent;
+    socket.onSent = (message) => {
+      if (message.type !== "create_publisher" || refusals === 0) return answer(message);
+      refusals -= 1;
+      queueMicrotask(() => socket.say({ type: "error", code: "shard_unavailable", message: "Busy.", request: "create_publisher" }));
+    };
+    timers.enable({ apis: ["setTimeout"] });
+    await client.publish(track);
+    const room = await client.createRoom();
+    for (let turn = 0; turn < 3; turn += 1) {
+      await settled();
+      timers.tick(1000);
+    }
+    await settled();
+    timers.reset();
+    assert.deepEqual(summary(room), ["me publishes"]);
+    assert.deepEqual(events.slice(2), ["in_room", "roomjoined"]);
+  });
+
+  it("that will not pass are said at once", async () => {
+    socket.onSent = (message) => {
+      const refused = { type: "error", code: "shard_full", message: "Full.", request: "create_publisher" };
+      queueMicrotask(() => (message.type === "create_publisher" ? [refused] : ANSWERS[message.type]?.(message) ?? []).forEach((one) => socket.say(one)));
+    };
+    await client.createRoom();
+    await assert.rejects(client.publish(track), { code: "shard_full" });
+    assert.deepEqual(events.slice(2), ["in_room", "roomjoined", "shard_full"]);
+  });
+
+  it("of a connection that was up are repaired", async () => {
+    timers.enable({ apis: ["setTimeout"] });
+    await client.publish(track);
+    const room = await client.createRoom();
+    await settled();
+    FakePeerConnection.all[0].become("failed");
+    assert.deepEqual(summary(room), ["me"]);
+    await settled();
+    timers.tick(1000);
+    await settled();
+    timers.reset();
+    assert.deepEqual(summary(room), ["me publishes"]);
+    assert.deepEqual(events.slice(2), ["in_room", "roomjoined"]);
   });
 
   it("of somebody who stopped publishing meanwhile are no error", async () => {

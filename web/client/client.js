@@ -33,7 +33,14 @@ import { serverError, Signaling, socketUrl } from "./signaling.js";
  */
 
 /** Refusals of messages that nobody waits for and that people can do nothing about. */
-const QUIET_REQUESTS = new Set(["publisher_ice_candidate", "consumer_ice_candidate", "close_consumer", "close_publisher", "ping"]);
+const QUIET_REQUESTS = new Set([
+  "publisher_ice_candidate",
+  "consumer_ice_candidate",
+  "consumer_answer", // the connection then does not come up, is tried again, and reported when that does not help
+  "close_consumer",
+  "close_publisher",
+  "ping",
+]);
 
 /**
  * @extends {TypedEventTarget<{

@@ -2,7 +2,7 @@
  * One attempt to send this participant's microphone: from `create_publisher` to the end of that connection.
  *
  *     new ── start() ──▶ offered ──▶ answered ── audio_published ──▶ established
- *      └───────────────────────┴────────────┴── close(), onLost ────────┴──▶ closed
+ *      └─────────────────────────┴────────────┴── close(), broken ─────────┴──▶ closed
  */
 
 import { Connection } from "./connection.js";
@@ -18,6 +18,8 @@ export class Publication {
   #connection;
   #ending = new AbortController();
   #established = false;
+  /** Why it ended by itself. @type {AntiphonError | null} */
+  #failure = null;
 
   /**
    * @param {object} options
@@ -25,7 +27,7 @@ export class Publication {
    * @param {RTCIceServer[]} options.iceServers
    * @param {MediaStreamTrack} options.track
    * @param {boolean} options.muted
-   * @param {(error: AntiphonError) => void} options.onLost the connection broke by itself
+   * @param {(error: AntiphonError) => void} options.onLost the connection broke by itself after `start` had succeeded
    */
   constructor({ signaling, iceServers, track, muted, onLost }) {
     this.#signaling = signaling;
@@ -36,8 +38,10 @@ export class Publication {
       onCandidate: (candidate) =>
         signaling.send({ type: "publisher_ice_candidate", candidate }, { background: true, wanted: () => !this.closed }),
       onFailed: (error) => {
+        const wasEstablished = this.established;
+        this.#failure = error;
         this.close();
-        onLost(error);
+        if (wasEstablished) onLost(error);
       },
     });
   }
@@ -55,7 +59,7 @@ export class Publication {
     return this.#ending.signal.aborted;
   }
 
-  /** @throws {AntiphonError} of the server; `superseded` when it was closed meanwhile */
+  /** @throws {AntiphonError} of the server; `connection_failed`; `superseded` when it was closed meanwhile */
   async start() {
     try {
       const { sdp: offer } = await this.#signaling.request({ type: "create_publisher" }, "publisher_created");
@@ -71,7 +75,7 @@ export class Publication {
       this.#established = true;
     } catch (error) {
       this.close();
-      throw error;
+      throw this.#failure ?? error;
     }
   }
 

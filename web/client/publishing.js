@@ -3,7 +3,7 @@
  */
 
 import { Backoff } from "./backoff.js";
-import { AntiphonError } from "./errors.js";
+import { AntiphonError, superseded } from "./errors.js";
 import { Publication } from "./publication.js";
 
 /** @typedef {import("./signaling.js").Signaling} Signaling */
@@ -18,6 +18,9 @@ import { Publication } from "./publication.js";
  * @property {(error: AntiphonError) => void} onError given up after a broken connection
  */
 
+/** Failures that may be over at the next attempt; what else the server refuses, it would refuse again. */
+const PASSING = new Set(["connection_failed", "shard_unavailable", "publisher_not_found", "timeout"]);
+
 /** One track published in one room, over as many connections as it takes. */
 export class Publishing {
   #options;
@@ -25,9 +28,7 @@ export class Publishing {
   #backoff = new Backoff();
   /** @type {Publication | null} */
   #publication = null;
-  /** @type {ReturnType<typeof setTimeout> | undefined} */
-  #retryTimer;
-  #stopped = false;
+  #stopping = new AbortController();
 
   /** @param {PublishingOptions} options */
   constructor(options) {
@@ -40,13 +41,27 @@ export class Publishing {
   }
 
   /**
-   * Publishes. Call once; what breaks later is repaired without a further call.
+   * Publishes, with as many attempts as {@link Backoff} allows. Call once; what breaks later is repaired without a further call.
    *
-   * @throws {AntiphonError} when the first attempt is refused or fails
+   * @throws {AntiphonError} of the last attempt; `superseded` when stopped meanwhile
    */
   async start() {
-    this.#backoff.started(performance.now());
-    const { signaling, iceServers, track } = this.#options;
+    for (;;) {
+      this.#backoff.started(performance.now());
+      try {
+        await this.#attempt();
+        return;
+      } catch (thrown) {
+        const error = AntiphonError.from(thrown, "connection_failed", "The connection for your microphone did not come up.");
+        const delayMs = PASSING.has(error.code) ? this.#backoff.broke(performance.now()) : null;
+        if (delayMs === null) throw error;
+        await this.#wait(delayMs);
+      }
+    }
+  }
+
+  async #attempt() {
+    const { signaling, iceServers, track, onChange } = this.#options;
     const publication = new Publication({
       signaling,
       iceServers,
@@ -56,7 +71,7 @@ export class Publishing {
     });
     this.#publication = publication;
     await publication.start();
-    this.#options.onChange(true);
+    onChange(true);
   }
 
   /** The server closed our publisher. */
@@ -81,29 +96,50 @@ export class Publishing {
 
   /** Closes the connection here; telling the server is the caller's. */
   stop() {
-    this.#stopped = true;
-    clearTimeout(this.#retryTimer);
+    this.#stopping.abort();
     this.#publication?.close();
     this.#publication = null;
   }
 
   /**
+   * A connection that had been up is gone.
+   *
    * @param {Publication} publication
    * @param {AntiphonError} error
    */
   #lost(publication, error) {
-    if (this.#stopped || publication !== this.#publication) return;
+    if (this.#stopping.signal.aborted || publication !== this.#publication) return;
     this.#options.onChange(false);
+    void this.#repair(error);
+  }
+
+  /** @param {AntiphonError} error */
+  async #repair(error) {
     const delayMs = this.#backoff.broke(performance.now());
-    if (delayMs === null) {
-      this.#options.onError(error);
-      return;
+    try {
+      if (delayMs === null) throw error;
+      await this.#wait(delayMs);
+      await this.start();
+    } catch (thrown) {
+      const last = AntiphonError.from(thrown, "connection_failed", error.message);
+      if (last.code !== "superseded") this.#options.onError(last);
     }
-    this.#retryTimer = setTimeout(() => {
-      this.start().catch((thrown) => {
-        const next = AntiphonError.from(thrown, "connection_failed", "The connection for your microphone broke.");
-        if (this.#publication) this.#lost(this.#publication, next);
+  }
+
+  /**
+   * @param {number} delayMs
+   * @returns {Promise<void>}
+   * @throws {AntiphonError} `superseded` when stopped meanwhile
+   */
+  #wait(delayMs) {
+    const { signal } = this.#stopping;
+    return new Promise((resolve, reject) => {
+      if (signal.aborted) reject(superseded());
+      const timer = setTimeout(resolve, delayMs);
+      signal.addEventListener("abort", () => {
+        clearTimeout(timer);
+        reject(superseded());
       });
-    }, delayMs);
+    });
   }
 }
