@@ -41,3 +41,5 @@ order: lists, consumer, track, transport.
 Faults stay with whom they concern: a peer's are :class:`~sfu.errors.PeerError` or a named drop counter, and an exception while handling
 one peer's event closes that peer and is logged. A shard that loses its control forwards on.
 """
+
+__version__ = "0.1.0"

@@ -56,6 +56,7 @@ class Connection:
         self.cname = secrets.token_urlsafe(12)
         self.session_id = secrets.randbits(62)
         self.due_at: float | None = None
+        self.bound: Address | None = None
 
     def new_ssrc(self) -> int:
         """A random SSRC that nothing on this transport has (RFC 3550 8.1)."""
@@ -79,6 +80,7 @@ class Connections:
         self._limits = limits
         self._slots = Indices(maximum, "transports")
         self._by_slot: dict[int, Connection] = {}
+        self._by_address: dict[Address, Connection] = {}
         self._generation = 0
         self._timers: list[tuple[float, int, int]] = []
 
@@ -123,6 +125,7 @@ class Connections:
             if isinstance(effect, SendDatagram):
                 self._send(effect.address, effect.data)
         connection.up = False
+        self._release_address(connection)
         del self._by_slot[connection.slot]
         self.loop.remove_transport(connection.slot)
         self._slots.give_back(connection.slot)
@@ -185,7 +188,23 @@ class Connections:
         self._schedule(connection)
 
     def _bind(self, connection: Connection, address: Address) -> None:
+        """Take packets from ``address`` for ``connection``.
+
+        An address means one transport. Whoever had it so far binds again with its next nomination: without that, a participant that can
+        forge another's source address would cut that one off for good.
+        """
+        former = self._by_address.pop(address, None)
+        if former is not None and former is not connection:
+            former.association.ice.address = former.bound = None
+        self._release_address(connection)
+        self._by_address[address] = connection
+        connection.bound = address
         self.loop.bind_address(connection.slot, address)
+
+    def _release_address(self, connection: Connection) -> None:
+        if connection.bound is not None:
+            self._by_address.pop(connection.bound, None)
+            connection.bound = None
 
     def _start_srtp(self, connection: Connection, effect: Connected) -> None:
         answer = connection.answer

@@ -114,9 +114,10 @@ class Link:
                 event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))["event"]
             except zmq.Again:
                 return
+            if event not in (zmq.EVENT_HANDSHAKE_SUCCEEDED, zmq.EVENT_DISCONNECTED):
+                continue
             connected = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
             if connected != self.connected:
                 self.connected = connected
                 log.info("control connected" if connected else "control lost")
-            if connected or event == zmq.EVENT_DISCONNECTED:
                 self._on_change(connected)

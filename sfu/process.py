@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 import structlog
 
+from sfu import __version__
 from sfu import protocol as p
 from sfu.addresses import advertised, open_sockets
 from sfu.config import ShardConfig
@@ -22,10 +23,13 @@ from sfu.shard import Shard
 
 log = structlog.get_logger("sfu.process")
 
-VERSION: Final = "0.1.0"
 _LAG_PROBE_S: Final = 0.1
 _EVENTS_AT_ONCE: Final = 256
 """Native events handled before commands and timers get their turn."""
+
+
+_ROUNDS_BEFORE_TIMERS: Final = 32
+"""A flood of STUN must not keep timers from running."""
 
 
 class ShardProcess:
@@ -105,9 +109,14 @@ class ShardProcess:
     def _on_timer(self) -> None:
         self._timer = None
         # After a pause of this process (SIGSTOP, suspend) the proofs of life that came meanwhile go before the verdict.
-        while events := self.loop.events(_EVENTS_AT_ONCE):
+        for _ in range(_ROUNDS_BEFORE_TIMERS):
+            events = self.loop.events(_EVENTS_AT_ONCE)
             for event in events:
                 self.shard.handle(event, time.monotonic(), time.time())
+            if not events:
+                break
+        else:
+            self._asyncio.call_soon(self._more_events)
         self._set_timer(time.monotonic())
 
     def _set_timer(self, now: float) -> None:
@@ -151,7 +160,7 @@ class ShardProcess:
                 shard_id=self.shard.shard_id,
                 instance=self.shard.instance,
                 protocol=p.PROTOCOL_VERSION,
-                version=VERSION,
+                version=__version__,
                 pid=os.getpid(),
                 host=socket.gethostname(),
                 udp_port=self.udp_port,

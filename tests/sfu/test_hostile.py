@@ -155,3 +155,20 @@ async def publish(person: Any, change: Callable[[str], str]) -> None:
     await connection.setRemoteDescription(RTCSessionDescription(sdp=offer.sdp, type="offer"))
     await connection.setLocalDescription(await connection.createAnswer())
     await person.router.do(p.AnswerPublisher, sdp=change(connection.localDescription.sdp), **person.at)
+
+
+class TestForgedAddress:
+    async def test_whose_address_was_taken_gets_it_back_with_the_next_nomination(self, call: Any) -> None:
+        """A participant that can forge Ann's source address binds it to a transport of its own."""
+        ann = call.process.shard.connections._by_slot[0]
+        cy = await call.person("cy")
+        await call.router.do(p.CreatePublisher, **cy.at)
+        thief = next(one for one in call.process.shard.connections._by_slot.values() if one.user_id == cy.user_id)
+        address = ann.association.ice.address
+        for connection in (thief, ann):
+            ice = connection.association.ice
+            username = f"{ice.local_ufrag}:{ice.remote_ufrag}"
+            data = binding_request(username, ice.local_pwd.encode(), **{"USE-CANDIDATE": None, "ICE-CONTROLLING": 1})
+            call.process.shard.connections.stun_received(address, data, asyncio.get_running_loop().time())
+        assert (ann.bound, thief.bound, thief.association.ice.address) == (address, None, None)
+        await cy.leave()
