@@ -12,7 +12,7 @@ from typing import Protocol
 import structlog
 
 from control import messages as m
-from control.effects import Call, Close, Effect, Outcome, Send, Session, Tell
+from control.effects import Call, Effect, Outcome, Send, Session, Tell
 from control.signaling import Signaling
 from sfu.protocol import Command, ShardId, ShardMessage
 
@@ -112,10 +112,6 @@ class Dispatcher:
                     self.shards.call(shard, command, self._continuation(effect, work))
                 case Tell(shard, command):
                     self.shards.tell(shard, command)
-                case Close(session, code, reason):
-                    outbox = self._outboxes.get(session)
-                    if outbox is not None:
-                        outbox.close(code, reason)
 
     def _continuation(self, call: Call, work: _Work) -> Callable[[Outcome], None]:
         def then(outcome: Outcome) -> None:

@@ -72,13 +72,4 @@ class Tell:
     command: Command
 
 
-@dataclass(frozen=True, slots=True)
-class Close:
-    """Close the session's socket. ``code``: RFC 6455 7.4; ``reason``: a short sentence."""
-
-    session: Session
-    code: int
-    reason: str
-
-
-Effect = Send | Call | Tell | Close
+Effect = Send | Call | Tell

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from control import messages as m
-from control.effects import Call, Close, Effect, Outcome, Send, Session, Tell
+from control.effects import Call, Effect, Outcome, Send, Session, Tell
 from control.sessions import Limits
 from control.signaling import Signaling
 from sfu import protocol as p
@@ -32,7 +32,6 @@ class World:
         self.commands: list[p.Command] = []
         self.shard_of: list[str] = []
         self.answers: dict[type, Outcome] = {}
-        self.closes: list[Close] = []
         self._inboxes: dict[Session, list[m.ServerMessage]] = defaultdict(list)
         for shard in shards:
             self.run(self.signaling.shard_up(p.ShardId(shard), self.now))
@@ -50,8 +49,6 @@ class World:
                         self.answer()
                 case Tell():
                     self._sent(effect.shard, effect.command)
-                case Close():
-                    self.closes.append(effect)
 
     def _sent(self, shard: str, command: p.Command) -> None:
         self.commands.append(command)

@@ -54,7 +54,7 @@ class Play:
     def __init__(self) -> None:
         self.world = World(Limits(room_participants=3, rooms=3, room_grace_s=5), SHARDS)
         self.world.hold = True
-        self.people = [Session() for _ in range(PEOPLE)]
+        self.people = [self.world.guest(f"P{i}") for i in range(PEOPLE)]
         self.rooms: list[p.RoomId] = []
         self.losses: list[tuple[int, str]] = []
 
@@ -67,10 +67,10 @@ class Play:
         other = next((person.user_id for person in self.people if person.user_id and person is not session), p.UserId("nobody"))
         consumer = next(iter(session.participant.consumers), p.ConsumerId("none")) if session.participant else p.ConsumerId("none")
         messages: list[m.ClientMessage] = [
-            m.Register(username="x"),
             m.CreateRoom(),
             m.JoinRoom(room_id=room),
             m.JoinRoom(room_id=room),
+            m.JoinRoom(room_id=p.RoomId("none")),
             m.LeaveRoom(),
             m.Ping(),
             m.CreatePublisher(),
@@ -88,7 +88,7 @@ class Play:
         world = self.world
         world.now += 1
         match kind:
-            case "say" if not world.held or self.people[first].closed is False:
+            case "say":
                 self.world.say(self.people[first], self.message(self.people[first], second))
                 self.answer_all_but_last()
             case "answer" if world.held:
@@ -103,7 +103,7 @@ class Play:
                 world.run(self.signaling.shard_lost(first, world.now))
             case "close":
                 world.end(self.people[first])
-                self.people[first] = Session()
+                self.people[first] = world.guest("back")
             case "tick":
                 world.run(self.signaling.tick(world.now))
         self.rooms += [room.room_id for room in self.signaling.rooms if room.room_id not in self.rooms]
