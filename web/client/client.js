@@ -32,13 +32,19 @@ import { serverError, Signaling, socketUrl } from "./signaling.js";
  * @typedef {import("./messages.js").Received<T>} Received
  */
 
-/** Refusals of messages that nobody waits for and that people can do nothing about. */
+/**
+ * Refusals that are not shown when nobody waits for them. Those of connections come too late, for one that was given up or
+ * replaced: what takes its place is tried again by itself, and reported when that does not help.
+ */
 const QUIET_REQUESTS = new Set([
-  "publisher_ice_candidate",
-  "consumer_ice_candidate",
-  "consumer_answer", // the connection then does not come up, is tried again, and reported when that does not help
-  "close_consumer",
+  "create_publisher",
+  "publish_audio",
   "close_publisher",
+  "publisher_ice_candidate",
+  "create_consumer",
+  "consumer_answer",
+  "close_consumer",
+  "consumer_ice_candidate",
   "ping",
 ]);
 
