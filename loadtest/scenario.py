@@ -107,6 +107,11 @@ class _Member:
                 self.heard.add(user_id)
                 self.first_sound_ms[user_id] = (consumer.first_frame_at - consumer.asked_at) * 1000
 
+    def interruptions(self) -> list[str]:
+        """What the server told this participant of media that it cut off; the streams that came after say nothing of the gap."""
+        cuts = [m for m in self.peer.signaling.received if m["type"] in ("room_moved", "consumer_closed")]
+        return [f"{m['type']} ({m.get('reason')})" for m in cuts]
+
     def should_hear(self) -> set[str]:
         """User ids of everybody else in the room whose track is up."""
         return {m.peer.user_id for m in self.room.members if m.publishes and m.ready and m is not self}
@@ -184,6 +189,7 @@ class Run:
         failures = [member.failure for member in attempted if member.failure]
         failures += [failure for member in ready for failure in member.peer.failures]
         failures += [f"{member.peer.username}: {member.peer.signaling.closed}" for member in ready if member.peer.signaling.closed]
+        failures += [f"{member.peer.username}: {cut}" for member in ready for cut in member.interruptions()]
         # A consumer that does not exist, or never made a sound, is a failed one; when stopped early it may only be late.
         hearing = sum(len(member.heard & member.should_hear()) for member in ready)
         due = hearing if self.stop.is_set() else len(streams)
