@@ -186,7 +186,8 @@ class Reply(_Message, frozen=True, kw_only=True, tag="reply"):
 class Failed(_Message, frozen=True, kw_only=True, tag="failed"):
     """The command was refused and changed nothing.
 
-    ``code``: stable, snake_case, one of those that the command documents; ``message``: a sentence for people.
+    ``code``: stable, snake_case, one of those that the command documents, or ``internal_error`` (a defect of the shard, see its log);
+    ``message``: a sentence for people.
     """
 
     request_id: RequestId
@@ -266,7 +267,8 @@ class PublisherClosed(_Message, frozen=True, kw_only=True, tag="publisher_closed
     """A publisher whose track had been announced is gone, and with it every consumer of that track (no
     :class:`ConsumerClosed` for those). Not sent when the participant leaves.
 
-    ``reason``: ``closed`` (asked for), ``replaced``, ``dtls_closed``, ``dtls_failed``, ``consent_lost``, ``reset``.
+    ``reason``: ``closed`` (asked for), ``replaced``, ``dtls_closed``, ``dtls_failed``, ``consent_lost``, ``reset``,
+    ``internal_error`` (a defect of the shard, see its log).
     """
 
     shard_id: ShardId
@@ -309,8 +311,8 @@ ShardMessage = Reply | Failed | Hello | Heartbeat | TrackPublished | PublisherCl
 """Everything that a shard may say to control."""
 
 _encoder = msgspec.msgpack.Encoder()
-_command_decoder = msgspec.msgpack.Decoder(Command)
-_shard_message_decoder = msgspec.msgpack.Decoder(ShardMessage)
+_command_decoder: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
+_shard_message_decoder: msgspec.msgpack.Decoder[ShardMessage] = msgspec.msgpack.Decoder(ShardMessage)
 
 
 def encode(message: Command | ShardMessage) -> bytes:
