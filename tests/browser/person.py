@@ -63,6 +63,18 @@ class Person:
         await self.page.click("Request Microphone Access")
         await self.page.wait("!document.getElementById('microphone-live').hidden", for_="the microphone")
 
+    async def wait_microphone_level(self) -> None:
+        """Wait until the page shows that the microphone hears something."""
+        level = """Number(document.querySelector('[aria-label="Microphone level"]').getAttribute('aria-valuenow'))"""
+        await self.page.wait(f"{level} > 10", for_="a microphone level")
+
+    async def wait_level_of(self, name: str) -> None:
+        """Wait until the page shows that ``name`` says something."""
+        tile = (
+            f"""[...document.querySelectorAll('[aria-label="People in the room"] > li')].find((one) => one.innerText.includes({name!r}))"""
+        )
+        await self.page.wait(f"{tile}.querySelector('.avatar').style.getPropertyValue('--level') > 0.1", for_=f"the level of {name}")
+
     async def create_room(self) -> str:
         """Returns the room's id, as the page shows it."""
         await self.page.click("Create New Room")

@@ -23,6 +23,9 @@ async def test_two_chromium_pages_hear_each_other(open_chromium: Opener) -> None
         await person.wait_people("Ann", "Bo")
     await ann.assert_hears("Bo")
     await bo.assert_hears("Ann")
+    await ann.wait_microphone_level()
+    await ann.wait_level_of("Ann")
+    await ann.wait_level_of("Bo")
     await bo.page.click("Leave Room")
     await bo.wait_status("Connected")
     await ann.wait_people("Ann")
@@ -40,6 +43,8 @@ async def test_chromium_and_firefox_hear_each_other(open_chromium: Opener, open_
     await ann.join_room(room)
     await ann.assert_hears("Fia")
     await fia.assert_hears("Ann")
+    await ann.wait_level_of("Fia")
+    await fia.wait_level_of("Ann")
     assert not ann.page.problems
     assert not fia.page.problems
 

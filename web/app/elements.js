@@ -48,3 +48,14 @@ export function icon(symbol) {
   svg.append(use);
   return svg;
 }
+
+/**
+ * Hands a level to the stylesheet as `--level`; one that looks the same costs no new layout.
+ *
+ * @param {HTMLElement} target
+ * @param {number} position 0..1
+ */
+export function setLevel(target, position) {
+  const value = position.toFixed(2);
+  if (target.style.getPropertyValue("--level") !== value) target.style.setProperty("--level", value);
+}

@@ -1,7 +1,7 @@
 /** The microphone: asking for it, its live level, and losing it. Shown in the lobby, and in the room's controls while in one. */
 
 import { createAudioContext, LocalLevel, meterPosition, Smoother } from "../client/index.js";
-import { box, button, element, setIcon } from "./elements.js";
+import { box, button, element, setIcon, setLevel } from "./elements.js";
 import { everyFrame } from "./frames.js";
 import { MICROPHONE_ERRORS } from "./text.js";
 
@@ -89,7 +89,7 @@ export class Microphone {
     if (!this.#level) return;
     const position = this.#smoother.next(meterPosition(this.#level.read()), nowMs);
     const bar = element("microphone-level", HTMLElement);
-    bar.style.setProperty("--level", position.toFixed(3));
+    setLevel(bar, position);
     if (nowMs - this.#announcedMs < ANNOUNCE_MS) return;
     this.#announcedMs = nowMs;
     bar.setAttribute("aria-valuenow", String(Math.round(position * 100)));

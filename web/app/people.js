@@ -1,7 +1,7 @@
 /** The people in the room, one tile each, with their live level. */
 
 import { meterPosition, Smoother, SPEAKING_LEVEL } from "../client/index.js";
-import { box, icon } from "./elements.js";
+import { box, icon, setLevel } from "./elements.js";
 import { everyFrame } from "./frames.js";
 import { TEXT } from "./text.js";
 
@@ -58,7 +58,7 @@ class Tile {
   draw(level, nowMs) {
     if (level > SPEAKING_LEVEL) this.#spokeMs = nowMs;
     this.item.classList.toggle("speaking", nowMs - this.#spokeMs < SPEAKING_HOLD_MS);
-    this.#avatar.style.setProperty("--level", this.#smoother.next(meterPosition(level), nowMs).toFixed(3));
+    setLevel(this.#avatar, this.#smoother.next(meterPosition(level), nowMs));
   }
 }
 
