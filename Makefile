@@ -35,7 +35,7 @@ bench: setup ## Measure the forwarding loop against its floor
 	@exec $(python) tests/bench/forwarding.py $(ARGS)
 
 screenshots: setup browsers ## Write screenshots of the page's main states to screenshots/
-	@ANTIPHON_SCREENSHOTS=screenshots exec .venv/bin/pytest tests/browser $(ARGS)
+	@exec $(python) -m tests.browser.screenshots
 
 clean: ## Remove everything that was built or installed here
 	rm -rf .venv .tools build dist screenshots *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

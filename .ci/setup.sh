@@ -72,19 +72,18 @@ typescript() {
         install --prefix .tools --no-audit --no-fund --no-package-lock --loglevel=error </dev/null
 }
 
-# The browser tests drive Chromium and Firefox from Debian packages. Without them those tests are skipped, in CI they fail.
+# The browser tests drive Chromium and Firefox from Debian packages. Without them those tests fail; all others run.
 browsers() {
     local missing=()
     command -v chromium >/dev/null || missing+=(chromium)
     command -v firefox-esr >/dev/null || missing+=(firefox-esr)
     [ ${#missing[@]} != 0 ] || return 0
     if grep -qi '^ID=ubuntu' /etc/os-release 2>/dev/null; then
-        say "Ubuntu has chromium and firefox only as snaps, and no firefox-esr; the browser tests need the Debian packages ${missing[*]}."
-        [ -z "${CI:-}" ] || exit 1
+        say "Browser tests will fail: Ubuntu has browsers only as snaps, the tests need ${missing[*]} as Debian packages."
     elif [ "$(id -u)" = 0 ] || [ -n "${CI:-}" ]; then
         require "browsers for the tests" "${missing[@]}"
     else
-        say "Browser tests will be skipped. They need: sudo apt-get install --no-install-recommends ${missing[*]}"
+        say "Browser tests will fail without: sudo apt-get install --no-install-recommends ${missing[*]}"
     fi
 }
 
