@@ -157,12 +157,12 @@ class RunningServer:
     def tables(self) -> dict[str, float]:
         """How many of each thing the shards hold, by ``name{labels}``. Raises AssertionError where the metric is missing."""
         tables = {name: value for name, value in self.metrics().items() if name.startswith(TABLE_METRIC + "{")}
-        assert tables, f"/metrics has no {TABLE_METRIC}"
+        assert tables, f"/metrics has no {TABLE_METRIC}: no shard answers\n{self.output}"
         return tables
 
     def wait_tables_empty(self, deadline_s: float = SETTLE_S) -> None:
         """Wait until no shard holds anything. Raises AssertionError with what is left."""
-        self.wait(lambda: not self._left_over(), deadline_s, lambda: f"the shards still hold {self._left_over()}")
+        self.wait(lambda: not self._left_over(), deadline_s, lambda: f"the shards still hold {self._left_over()}\n{self.output}")
 
     async def wait_tables_empty_async(self, deadline_s: float = SETTLE_S) -> None:
         """:meth:`wait_tables_empty` from a coroutine."""

@@ -43,6 +43,7 @@ async def cleanup(server: RunningServer) -> AsyncIterator[contextlib.AsyncExitSt
     """Closes what a test opened; afterwards nobody may be left on the shards."""
     async with contextlib.AsyncExitStack() as stack:
         yield stack
+    print(server.output)  # pytest shows it when the test failed
     await server.wait_tables_empty_async()
 
 
