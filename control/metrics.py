@@ -5,11 +5,12 @@ Shards' figures are those of their last heartbeat. Totals of a shard start again
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from control import __version__
@@ -17,6 +18,7 @@ from control.dispatch import Dispatcher
 from control.messages import CLIENT_TYPES, ERROR_CODES
 from control.processes import LocalShards
 from control.shards import DISCARD_REASONS, ShardLink, Shards
+from sfu.protocol import Heartbeat, ShardId
 
 
 class AntiphonCollector(Collector):
@@ -63,6 +65,14 @@ class AntiphonCollector(Collector):
             link = self._shards.links.get(shard)
             up.add_metric([shard], 1 if link is not None and link.state == "up" else 0)
         yield up
+        info = GaugeMetricFamily(
+            "antiphon_shard_info",
+            "Version, packet protection and niceness of the shard; always 1",
+            labels=["shard", "version", "srtp", "priority"],
+        )
+        for link in self._shards.links.values():
+            info.add_metric([link.shard_id, link.hello.version, link.hello.srtp, str(link.hello.priority)], 1)
+        yield info
 
     def _heartbeats(self) -> Iterator[Metric]:
         links = [(link.shard_id, link.heartbeat) for link in self._shards.links.values() if _is_current(link)]
@@ -87,6 +97,31 @@ class AntiphonCollector(Collector):
             bad.add_metric([shard], beat.bad_messages)
             expired.add_metric([shard], beat.expired_commands)
         yield from (table, packets, volume, drops, lag, bad, expired)
+        yield from _forwarding(beats)
+
+
+def _forwarding(beats: list[tuple[ShardId, Heartbeat]]) -> Iterator[Metric]:
+    """What the forwarding threads say of themselves."""
+    cpu = CounterMetricFamily("antiphon_shard_forwarding_cpu_seconds", "CPU time of the forwarding thread", labels=["shard"])
+    again = CounterMetricFamily("antiphon_shard_retransmitted", "Packets sent again on a NACK", labels=["shard"])
+    rejected = CounterMetricFamily("antiphon_shard_rejected_commands", "Defects of the shard; always 0", labels=["shard"])
+    latency = HistogramMetricFamily(
+        "antiphon_shard_forwarding_latency_seconds", "From the kernel's receive time to the return of send", labels=["shard"]
+    )
+    for shard, beat in beats:
+        cpu.add_metric([shard], beat.forwarding_cpu_ns / 1e9)
+        again.add_metric([shard], beat.retransmitted)
+        rejected.add_metric([shard], beat.rejected_commands)
+        if beat.latency:
+            latency.add_metric([shard], buckets=_buckets(beat), sum_value=beat.latency_sum_ns / 1e9)
+    yield from (cpu, again, rejected, latency)
+
+
+def _buckets(beat: Heartbeat) -> list[tuple[str, float]]:
+    """Cumulative, every fourth bound of the shard's fine histogram: powers of two."""
+    cumulative = list(itertools.accumulate(beat.latency))
+    coarse = [(str(bound / 1e9), float(cumulative[i])) for i, bound in enumerate(beat.latency_bounds_ns) if i % 4 == 0]
+    return [*coarse, ("+Inf", float(cumulative[-1]))]
 
 
 def registry(dispatcher: Dispatcher, shards: Shards, local: LocalShards) -> CollectorRegistry:

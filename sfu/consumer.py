@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import secrets
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
 
-from sfu.feedback import Reception
+from sfu.feedback import Reception, RetransmissionBudget
 from sfu.negotiation import AUDIO_LEVEL, EXTENSIONS, MID, AnsweredSection
 from sfu.protocol import ConsumerId, UserId
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from sfu.forwarding._native import Loop
     from sfu.publisher import Track
 
+_RETRANSMISSIONS_AT_ONCE: Final = 64  # of one command to the native loop
 _OFFERED = {uri: number for number, uri in EXTENSIONS.items()}
 
 
@@ -34,6 +36,7 @@ class Consumer:
         self.mid = mid
         self.ssrc = connection.new_ssrc()
         self.reception = Reception()
+        self._retransmissions = RetransmissionBudget()
         self.created_at = now
         self.accepted = False
         self._extensions = (_OFFERED[AUDIO_LEVEL], _OFFERED[MID])
@@ -57,6 +60,15 @@ class Consumer:
             sequence=secrets.randbits(15),
             timestamp=secrets.randbits(32),
         )
+
+    def retransmit(self, loop: Loop, sequences: Sequence[int], now: float) -> int:
+        """Send again what the listener misses, as far as its budget goes. Returns how many were refused."""
+        if not self.flowing:
+            return 0
+        granted = self._retransmissions.take(len(sequences), now)
+        for begin in range(0, granted, _RETRANSMISSIONS_AT_ONCE):
+            loop.retransmit(self.index, self.track.index, sequences[begin : min(granted, begin + _RETRANSMISSIONS_AT_ONCE)])
+        return len(sequences) - granted
 
     def accept(self, loop: Loop, section: AnsweredSection) -> None:
         """The listener's answer took the section, perhaps without some of the extensions."""

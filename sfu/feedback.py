@@ -61,6 +61,28 @@ class Bye(NamedTuple):
 Feedback = ReceiverReport | Nack | PictureLoss | Bye
 
 
+class RetransmissionBudget:
+    """A token bucket: how many packets one consumer may have again. ``rate_per_s`` refills up to ``burst``.
+
+    A quarter of a voice stream's 50 packets/s; a peer that asks for more would not be helped by them, and costs others their share.
+    """
+
+    def __init__(self, rate_per_s: float = 12.5, burst: int = 50) -> None:
+        self._rate_per_s = rate_per_s
+        self._burst = burst
+        self._tokens = float(burst)
+        self._filled_at: float | None = None
+
+    def take(self, wanted: int, now: float) -> int:
+        """How many of ``wanted`` packets may be sent at ``now`` (seconds, monotonic)."""
+        if self._filled_at is not None:
+            self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate_per_s)
+        self._filled_at = now
+        granted = min(wanted, int(self._tokens))
+        self._tokens -= granted
+        return granted
+
+
 @dataclass(slots=True)
 class Reception:
     """How one consumer is received, from its peer's reports. Loss and round trip as in :class:`ReceiverReport`."""

@@ -16,6 +16,7 @@ DROP_REASONS: Final = (
     "dtls_unknown",  # DTLS for a transport that is gone
     "rtcp_unknown",  # RTCP likewise
     "rtcp_malformed",  # authenticated RTCP that does not parse
+    "nack_limited",  # retransmissions asked for beyond what one consumer may have
     "ssrc_unmatched",  # a new SSRC that no section of its transport accounts for
     "ssrc_limit",  # a new SSRC beyond what one track may have
     "send_ring_full",  # STUN or DTLS of ours that the forwarding thread had no room for
@@ -34,11 +35,11 @@ class Metrics:
         self.expired_commands = 0
         self.lag_ms = 0.0
 
-    def drop(self, reason: str) -> None:
-        """Count one thing that was dropped for ``reason``, one of :data:`DROP_REASONS`."""
+    def drop(self, reason: str, count: int = 1) -> None:
+        """Count what was dropped for ``reason``, one of :data:`DROP_REASONS`."""
         if reason not in self._drops:
             raise KeyError(reason)
-        self._drops[reason] += 1
+        self._drops[reason] += count
 
     def dropped(self, reason: str) -> int:
         return self._drops[reason]
@@ -59,6 +60,12 @@ class Metrics:
             packets_out=totals.packets_out,
             bytes_in=totals.bytes_in,
             bytes_out=totals.bytes_out,
+            retransmitted=totals.retransmitted,
+            forwarding_cpu_ns=totals.cpu_ns,
+            latency=totals.latency_ns,
+            latency_bounds_ns=loop.LATENCY_BOUNDS_NS,
+            latency_sum_ns=totals.latency_sum_ns,
+            rejected_commands=totals.rejected_commands,
             drops={**loop.drops(), **self._drops},
             lag_ms=lag_ms,
             bad_messages=self.bad_messages,

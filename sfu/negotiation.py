@@ -155,6 +155,8 @@ def _write_section(local: LocalParameters, section: Section) -> list[str]:
     ]
     if section.source is not None and section.direction == "sendonly":
         source = section.source
+        # Lost packets are sent again on the same SSRC (RFC 4585 6.2.1); Chromium asks for audio too, where this is offered.
+        lines += [f"a=rtcp-fb:{codec.payload_type} nack"]
         lines += [f"a=msid:{source.stream_id} {source.track_id}", f"a=ssrc:{source.ssrc} cname:{source.cname}"]
     return [
         *lines,

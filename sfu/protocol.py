@@ -236,6 +236,9 @@ class Heartbeat(_Message, frozen=True, kw_only=True, tag="heartbeat"):
     """Sent every ``heartbeat_ms``. Totals since the process started; ``drops`` is by reason (forwarding/README.md).
 
     ``lag_ms``: longest delay of a due timer on the signaling thread since the last heartbeat.
+    ``latency``: packets by added latency (kernel receive time to send returned); ``latency[i]`` counts those from the bound before
+    up to ``latency_bounds_ns[i]``, the last one all longer ones. ``latency_sum_ns``: their sum. ``forwarding_cpu_ns``: CPU time of the
+    forwarding thread. ``retransmitted``: packets sent again on a NACK, ``rejected_commands``: 0, or the shard has a defect.
     ``bad_messages``: ZeroMQ messages that did not decode; ``expired_commands``: those past their deadline.
     """
 
@@ -247,6 +250,12 @@ class Heartbeat(_Message, frozen=True, kw_only=True, tag="heartbeat"):
     bytes_in: int
     bytes_out: int
     drops: dict[str, int]
+    retransmitted: int = 0
+    forwarding_cpu_ns: int = 0
+    latency: tuple[int, ...] = ()
+    latency_bounds_ns: tuple[int, ...] = ()
+    latency_sum_ns: int = 0
+    rejected_commands: int = 0
     lag_ms: float
     bad_messages: int
     expired_commands: int

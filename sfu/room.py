@@ -260,8 +260,10 @@ class Room:
         assert publisher is not None
         participant.publisher = None
         for track in publisher.tracks:
-            for consumer in list(track.consumers):
-                self._end_consumer(consumer, "publisher_closed", now)
+            consumers, track.consumers = track.consumers, []
+            track.compile(self._shard.loop)
+            for consumer in consumers:
+                self._free_consumer(consumer, "publisher_closed", now)
             self._log_publisher_end(participant, publisher, track, reason, now)
             if track.active:
                 self._shard.loop.remove_track(track.index)
@@ -276,11 +278,15 @@ class Room:
             self._event(PublisherFailed, user_id=participant.user_id, reason=reason)
 
     def _end_consumer(self, consumer: Consumer, reason: str, now: float) -> None:
-        """Free one consumer, and its transport if nothing else rides on that."""
+        """Take one consumer out of its track's list and free it."""
+        consumer.track.consumers.remove(consumer)
+        consumer.track.compile(self._shard.loop)
+        self._free_consumer(consumer, reason, now)
+
+    def _free_consumer(self, consumer: Consumer, reason: str, now: float) -> None:
+        """Free a consumer that is in no list any more, and its transport if nothing else rides on that."""
         loop, connection = self._shard.loop, consumer.connection
         consumer.accepted = False
-        consumer.track.consumers.remove(consumer)
-        consumer.track.compile(loop)
         self._log_consumer_end(consumer, reason, now)
         loop.remove_consumer(consumer.index)
         self._shard.consumers.give_back(consumer.index)

@@ -16,7 +16,7 @@ from sfu import protocol as p
 from sfu.config import ShardConfig
 from sfu.connection import Connection, Connections
 from sfu.errors import PeerError
-from sfu.feedback import Bye, read_rtcp
+from sfu.feedback import Bye, Nack, read_rtcp
 from sfu.forwarding._native import DtlsReceived, FirstPacket, RtcpReceived, StunReceived, UnknownSsrc
 from sfu.indices import Indices
 from sfu.metrics import Metrics
@@ -157,7 +157,7 @@ class Shard:
             case DtlsReceived():
                 self.connections.dtls_received(event.slot, event.generation, event.data, now)
             case RtcpReceived():
-                self._rtcp_received(event, unix_s)
+                self._rtcp_received(event, now, unix_s)
             case UnknownSsrc():
                 self._unknown_ssrc(event)
             case FirstPacket():
@@ -165,7 +165,7 @@ class Shard:
             case _:
                 assert_never(event)
 
-    def _rtcp_received(self, event: RtcpReceived, unix_s: float) -> None:
+    def _rtcp_received(self, event: RtcpReceived, now: float, unix_s: float) -> None:
         connection = self.connections.get(event.slot, event.generation)
         if connection is None:
             self.metrics.drop("rtcp_unknown")
@@ -178,6 +178,8 @@ class Shard:
             consumer = connection.consumers.get(report.ssrc)
             if consumer is not None:
                 consumer.reception.note(report)
+                if isinstance(report, Nack):
+                    self.metrics.drop("nack_limited", consumer.retransmit(self._loop, report.sequences, now))
             elif isinstance(report, Bye) and connection.publisher is not None:
                 connection.publisher.note_bye(report.ssrc)
 

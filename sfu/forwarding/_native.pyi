@@ -107,6 +107,7 @@ class Totals(NamedTuple):
     cpu_ns: int
     retransmitted: int
     rejected_commands: int
+    latency_sum_ns: int
     latency_ns: tuple[int, ...]
 
 class Loop:
@@ -182,9 +183,10 @@ class Loop:
         """Let its next packet follow its last one without a gap. Call it before listing a consumer again that has been out of every list
         (or on another track) for a while."""
     def retransmit(self, consumer_index: int, track: int, sequences: Sequence[int]) -> None:
-        """Send packets again that the consumer has been sent, by their sequence numbers on its stream: byte by byte the same, so the same nonce is no
-        danger. ``track`` is the one that lists the consumer. What is not kept any more (6 s of voice, nothing from before the last pause) is
-        counted as ``not_in_history``. Raises ValueError for more than 64 at once; the caller bounds the rate."""
+        """Send packets again that the consumer has been sent, by their sequence numbers on its stream: byte by byte the same, so
+        the same nonce is no danger. ``track`` is the one that lists the consumer. What is not kept any more (6 s of voice, nothing
+        from before the last pause) is counted as ``not_in_history``. Raises ValueError for more than 64 at once; the caller bounds
+        the rate."""
     def remove_consumer(self, consumer_index: int) -> None:
         """Forget it. It must be in no list any more."""
     def set_consumers(self, track: int, consumers: Sequence[int]) -> None:

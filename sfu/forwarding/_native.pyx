@@ -133,7 +133,7 @@ cdef extern from "loop.h" nogil:
         address address
         uint8_t data[]
     cdef struct loop_totals:
-        uint64_t packets_in, packets_out, bytes_in, bytes_out, cpu_ns, retransmitted, rejected_commands
+        uint64_t packets_in, packets_out, bytes_in, bytes_out, cpu_ns, retransmitted, rejected_commands, latency_sum_ns
         uint64_t latency[80]
     cdef struct transport_counters:
         uint64_t packets_in, bytes_in, packets_out, bytes_out, auth_failed, replayed
@@ -194,7 +194,7 @@ TransportCounters = namedtuple("TransportCounters", "packets_in bytes_in packets
 TrackCounters = namedtuple("TrackCounters", "packets payload_bytes lost jitter audio_level last_packet_ns")
 ConsumerCounters = namedtuple("ConsumerCounters", "packets payload_bytes")
 Tables = namedtuple("Tables", "transports tracks consumers addresses")
-Totals = namedtuple("Totals", "packets_in packets_out bytes_in bytes_out cpu_ns retransmitted rejected_commands latency_ns")
+Totals = namedtuple("Totals", "packets_in packets_out bytes_in bytes_out cpu_ns retransmitted rejected_commands latency_sum_ns latency_ns")
 
 cdef int SALT_LENGTH(int profile) except -1:
     if profile == PROFILE_AEAD_AES_128_GCM:
@@ -440,7 +440,7 @@ cdef class Loop:
     def totals(self):
         cdef loop_totals t
         loop_read_totals(self.running(), &t)
-        return Totals(t.packets_in, t.packets_out, t.bytes_in, t.bytes_out, t.cpu_ns, t.retransmitted, t.rejected_commands,
+        return Totals(t.packets_in, t.packets_out, t.bytes_in, t.bytes_out, t.cpu_ns, t.retransmitted, t.rejected_commands, t.latency_sum_ns,
                       tuple([t.latency[i] for i in range(LATENCY_BUCKETS)]))
 
     def close(self):

@@ -262,6 +262,7 @@ void loop_read_totals(const struct loop *loop, struct loop_totals *totals) {
     totals->bytes_in = counter_get(&loop->traffic.bytes_in);
     totals->bytes_out = counter_get(&loop->traffic.bytes_out);
     totals->retransmitted = counter_get(&loop->traffic.retransmitted);
+    totals->latency_sum_ns = counter_get(&loop->traffic.latency_sum_ns);
     totals->rejected_commands = counter_get(&loop->rejected_commands);
     totals->cpu_ns = pthread_getcpuclockid(loop->thread, &clock) == 0 ? clock_ns(clock) : 0;
     for (unsigned i = 0; i < LATENCY_BUCKETS; i++)

@@ -51,8 +51,11 @@ static void count_sent(struct outbox *outbox, unsigned begin, unsigned end, stru
         counter_add(&c->payload_bytes, origin->payload_bytes);
         counter_add(&traffic->packets_out, 1);
         counter_add(&traffic->bytes_out, outbox->vectors[i].iov_len);
-        if (origin->arrival_ns)
-            counter_add(&traffic->latency[latency_bucket(now_ns > origin->arrival_ns ? now_ns - origin->arrival_ns : 0)], 1);
+        if (origin->arrival_ns) {
+            uint64_t latency_ns = now_ns > origin->arrival_ns ? now_ns - origin->arrival_ns : 0;
+            counter_add(&traffic->latency[latency_bucket(latency_ns)], 1);
+            counter_add(&traffic->latency_sum_ns, latency_ns);
+        }
     }
 }
 

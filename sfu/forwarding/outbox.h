@@ -25,7 +25,7 @@ struct slot_origin {
 };
 
 struct traffic {
-    counter packets_in, packets_out, bytes_in, bytes_out, retransmitted;
+    counter packets_in, packets_out, bytes_in, bytes_out, retransmitted, latency_sum_ns;
     counter drops[DROP_COUNT];
     counter latency[LATENCY_BUCKETS];
 };

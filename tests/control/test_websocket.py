@@ -342,6 +342,11 @@ class TestPages:
             "lag_ms": 1.5,
             "bad_messages": 1,
             "expired_commands": 2,
+            "retransmitted": 5,
+            "forwarding_cpu_ns": 1_500_000_000,
+            "latency": (1, 2, 3),
+            "latency_bounds_ns": (2048, 2560),
+            "latency_sum_ns": 250_000_000,
         }
         beat = p.Heartbeat(shard_id=p.ShardId("0"), instance="i", tables=tables, drops={"replayed": 3}, **figures)  # type: ignore[arg-type]
         async with site.connect() as client:
@@ -364,6 +369,12 @@ class TestPages:
             'antiphon_shard_drops_total{reason="replayed",shard="0"} 3.0',
             'antiphon_shard_lag_seconds{shard="0"} 0.0015',
             'antiphon_shard_bad_messages_total{shard="0"} 1.0',
+            'antiphon_shard_retransmitted_total{shard="0"} 5.0',
+            'antiphon_shard_rejected_commands_total{shard="0"} 0.0',
+            'antiphon_shard_forwarding_cpu_seconds_total{shard="0"} 1.5',
+            'antiphon_shard_forwarding_latency_seconds_bucket{le="2.048e-06",shard="0"} 1.0',
+            'antiphon_shard_forwarding_latency_seconds_bucket{le="+Inf",shard="0"} 6.0',
+            'antiphon_shard_forwarding_latency_seconds_sum{shard="0"} 0.25',
             'antiphon_zmq_bad_messages_total{reason="undecodable"} 0.0',
         ):
             assert line in text.splitlines(), line

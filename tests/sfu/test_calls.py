@@ -183,3 +183,18 @@ async def test_media_flows_over_ipv6(start_shard: Callable[..., Any], hear: Call
     await ann.publish(440)
     _, track = await bo.consume(ann)
     assert await hear(track) == pytest.approx(440, abs=10)
+
+
+async def test_a_nack_brings_the_packet_again_within_bounds(shard: Any, hear: Callable[..., Any]) -> None:
+    ann, bo = await shard.person("ann"), await shard.person("bo")
+    await ann.publish(440)
+    _, track = await bo.consume(ann)
+    await hear(track)
+    receiver = bo.connections[-1].getReceivers()[0]
+    ((ssrc, stream),) = receiver._RTCRtpReceiver__remote_streams.items()
+    last = stream.max_seq
+    await receiver._send_rtcp_nack(ssrc, [last - 3 & 0xFFFF, last - 1 & 0xFFFF])
+    await shard.router.first(p.Heartbeat, lambda message: message.retransmitted == 2)
+    await receiver._send_rtcp_nack(ssrc, [last - back & 0xFFFF for back in range(200, 0, -1)])
+    await shard.router.dropped("nack_limited", 100)
+    assert shard.process.loop.totals().retransmitted <= 2 + 50

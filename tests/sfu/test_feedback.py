@@ -7,7 +7,7 @@ from aiortc.rtp import RtcpByePacket, RtcpPsfbPacket, RtcpReceiverInfo, RtcpRrPa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfu.feedback import Bye, Nack, PictureLoss, ReceiverReport, Reception, read_rtcp
+from sfu.feedback import Bye, Nack, PictureLoss, ReceiverReport, Reception, RetransmissionBudget, read_rtcp
 
 NTP_EPOCH = 2_208_988_800
 
@@ -67,3 +67,15 @@ class TestHostileBytes:
 
     def test_truncated_is_malformed(self) -> None:
         assert read_rtcp(report(1e9, 0)[:-1], 0) is None
+
+
+class TestRetransmissionBudget:
+    def test_burst_is_granted_once_and_refills_with_time(self) -> None:
+        budget = RetransmissionBudget(rate_per_s=10, burst=5)
+        assert [budget.take(4, 0.0), budget.take(4, 0.0), budget.take(4, 0.0)] == [4, 1, 0]
+        assert budget.take(100, 0.25) == 2
+        assert budget.take(100, 1000.0) == 5
+
+    def test_time_that_stands_still_grants_nothing(self) -> None:
+        budget = RetransmissionBudget(rate_per_s=10, burst=1)
+        assert [budget.take(1, 3.0) for _ in range(3)] == [1, 0, 0]
