@@ -86,4 +86,12 @@ void nonce_audit(uint64_t key_identity, const uint8_t *packet, size_t length, ui
     pthread_mutex_unlock(&audit.lock);
 }
 
+void nonce_audit_clear(void) {
+    pthread_mutex_lock(&audit.lock);
+    for (uint64_t i = 0; i < audit.capacity; i++)
+        audit.records[i].index = FREE;
+    audit.count = 0;
+    pthread_mutex_unlock(&audit.lock);
+}
+
 #endif
