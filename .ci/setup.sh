@@ -35,19 +35,31 @@ find_python() {
     return 1
 }
 
+# The name of the newest package with a Python that is new enough; python3 itself on current releases.
+python_package() {
+    local name
+    for name in python3.14 python3.13 python3.12 python3.11; do
+        if apt-cache show "$name" >/dev/null 2>&1; then echo "$name"; return; fi
+    done
+    echo python3
+}
+
 dependencies() {
-    local python name
-    if ! find_python >/dev/null; then
+    local python name missing=() packages=()
+    find_python >/dev/null || {
         [ -z "${PYTHON:-}" ] || fail "PYTHON=$PYTHON is not Python 3.11 or newer."
-        require "Python 3.11 or newer" python3
-        find_python >/dev/null || fail "This system's python3 is $(python3 --version 2>&1). Antiphon needs Python 3.11 or newer: make setup PYTHON=/path/to/it"
-    fi
+        require "Python 3.11 or newer" "$(python_package)"
+        find_python >/dev/null || fail "There is no Python 3.11 or newer in this system's packages. If you have one: make setup PYTHON=/path/to/it"
+    }
     python=$(find_python)
     name=python$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')
-    "$python" -c 'import ensurepip, venv' 2>/dev/null || require "the venv module of $name" "$name-venv"
+    "$python" -c 'import ensurepip, venv' 2>/dev/null || { missing+=("the venv module of $name"); packages+=("$name-venv"); }
     "$python" -c 'import os, sysconfig; open(os.path.join(sysconfig.get_path("include"), "Python.h"))' 2>/dev/null ||
-        require "the C headers of $name" "$name-dev"
-    echo '#include <pthread.h>' | ${CC:-cc} -E - >/dev/null 2>&1 || require "a C compiler with its headers" gcc libc6-dev
+        { missing+=("the C headers of $name"); packages+=("$name-dev"); }
+    echo '#include <pthread.h>' | ${CC:-cc} -E - >/dev/null 2>&1 || { missing+=("a C compiler"); packages+=(gcc libc6-dev); }
+    if [ ${#missing[@]} != 0 ]; then
+        require "$(printf '%s, ' "${missing[@]}" | sed 's/, $//')" "${packages[@]}"
+    fi
 
     if ! is_new_enough .venv/bin/python; then
         say "Making .venv with $("$python" --version)"
