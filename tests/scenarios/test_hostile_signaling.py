@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
 from loadtest.audio import ToneTrack
-from loadtest.peer import Peer, Publishing
+from loadtest.peer import Consumer, Peer, Publishing
 from loadtest.signaling import Refused, Signaling
 from tests.scenarios.call import Call
 from tests.server import RunningServer
@@ -210,7 +211,7 @@ class TestSdp:
         yield answer.replace("a=fingerprint:sha-256 ", "a=fingerprint:sha-256 zz")
         yield answer.replace("a=ice-ufrag:", "a=ice-ufrag:\u00fc")
         yield answer.replace("a=ice-pwd:", "a=ice-pw:")
-        yield answer.replace("a=sendonly", "a=recvonly")
+        yield re.sub("a=(sendonly|recvonly)", lambda m: "a=recvonly" if m[1] == "sendonly" else "a=sendonly", answer)
         yield answer.replace("opus/48000/2", "PCMU/8000")
         yield answer + answer[answer.index("m=audio") :]
         yield answer[: answer.index("m=audio")]
@@ -232,6 +233,23 @@ class TestSdp:
         assert eve.user_id not in ann.consumers
         await eve.signaling.request("publish_audio", "audio_published", sdp=answer)
         await ann.hear(eve)
+
+    async def test_broken_consumer_answers_likewise(self, bystanders: Call) -> None:
+        ann, _ = bystanders.peers[:2]
+        eve = await bystanders.person("Eve", hears=False)
+        await eve.join_room(ann.room_id)
+        consumer = eve.consumers[ann.user_id] = Consumer(ann.user_id)
+        created = await eve.signaling.request("create_consumer", "consumer_created", publisher_user_id=ann.user_id)
+        answer = await consumer.answer(created["sdp"])
+        fields = {"consumer_id": created["consumer_id"]}
+        for sdp in self.broken(answer):
+            with pytest.raises(Refused) as refused:
+                await eve.signaling.request("consumer_answer", sdp=sdp, **fields)
+            assert refused.value.code == "invalid_sdp", sdp
+            await eve.signaling.request("ping", "pong")
+        consumer.listen()
+        await eve.signaling.send("consumer_answer", sdp=answer, **fields)
+        await consumer.wait_pitch(ann.frequency_hz)
 
     async def test_second_answer_is_refused(self, bystanders: Call) -> None:
         ann, _ = bystanders.peers[:2]
