@@ -4,12 +4,15 @@ SHELL := /bin/bash
 
 # Passed on: `make run ARGS="--port 9000 --shards 4"`, `make test ARGS="tests/scenarios -k mute"`.
 ARGS ?=
+# How long `make fuzz` and `make stress` go on: seconds for each fuzz target, commands for each stress test.
+SECONDS ?= 300
+ROUNDS ?= 20000000
 
 python := .venv/bin/python
 # _native.c is written by Cython, so it is a result and no source.
 native_sources := $(filter-out sfu/forwarding/_native.c, $(wildcard sfu/forwarding/*.c sfu/forwarding/*.h sfu/forwarding/*.pyx sfu/forwarding/*.pxd))
 
-.PHONY: help setup run test lint build screenshots bench clean browsers
+.PHONY: help setup run test lint build screenshots bench fuzz stress clean browsers fuzzer
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,7 +27,7 @@ build: .venv/.native ## Build the native packet path again if its sources have c
 run: setup ## Start control and its shards; Ctrl-C ends all of them
 	@exec .venv/bin/antiphon serve $(ARGS)
 
-test: setup browsers lint ## Run every check and every test, real browsers included
+test: setup browsers fuzzer lint ## Run every check and every test, real browsers included
 	@exec .venv/bin/pytest $(ARGS)
 
 lint: setup .tools/.typescript ## ruff, mypy --strict, tsc
@@ -39,6 +42,12 @@ bench: setup ## Measure the forwarding loop against its floor
 screenshots: setup browsers ## Write screenshots of the page's main states to screenshots/
 	@exec $(python) -m tests.browser.screenshots
 
+fuzz: setup fuzzer ## Fuzz the native packet path, SECONDS=300 for each target
+	@exec $(python) -m tests.fuzz.targets $(SECONDS)
+
+stress: setup ## Stress both threads of the native loop under ThreadSanitizer and ASan for some minutes
+	@ANTIPHON_STRESS_ROUNDS=$(ROUNDS) exec .venv/bin/pytest tests/sfu/forwarding/test_native_stress.py
+
 clean: ## Remove everything that was built or installed here
 	rm -rf .venv .tools build dist screenshots *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	rm -f sfu/forwarding/_native.c sfu/forwarding/_native*.so
@@ -46,6 +55,9 @@ clean: ## Remove everything that was built or installed here
 
 browsers:
 	@.ci/setup.sh browsers
+
+fuzzer:
+	@.ci/setup.sh fuzzer
 
 # A step runs again only when what it depends on is newer than its stamp.
 .venv/.dependencies: pyproject.toml

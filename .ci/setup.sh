@@ -1,5 +1,5 @@
 #!/bin/bash
-# One step of `make setup`: dependencies, native, typescript or browsers.
+# One step of `make setup`: dependencies, native, typescript, browsers or fuzzer.
 #
 # What the machine itself lacks is installed with apt when we are root, and otherwise named together with the command that
 # installs it. Nothing here asks a question or reads stdin.
@@ -100,7 +100,18 @@ browsers() {
     fi
 }
 
+# The fuzz targets need clang with its run-time libraries. Without it their tests fail; all others run.
+fuzzer() {
+    echo 'int LLVMFuzzerTestOneInput(void) { return 0; }' |
+        clang -fsanitize=fuzzer,address,undefined -x c -o /dev/null - 2>/dev/null && return
+    if [ "$(id -u)" = 0 ] || [ -n "${CI:-}" ]; then
+        require "a compiler for the fuzz targets" clang libclang-rt-dev
+    else
+        say "Fuzz tests will fail without: sudo apt-get install --no-install-recommends clang libclang-rt-dev"
+    fi
+}
+
 case "${1:-}" in
-    dependencies | native | typescript | browsers) "$1" ;;
-    *) fail "usage: .ci/setup.sh dependencies|native|typescript|browsers" ;;
+    dependencies | native | typescript | browsers | fuzzer) "$1" ;;
+    *) fail "usage: .ci/setup.sh dependencies|native|typescript|browsers|fuzzer" ;;
 esac
