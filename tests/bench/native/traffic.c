@@ -3,6 +3,7 @@
 #include <poll.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 
@@ -17,6 +18,9 @@ static uint64_t now_ns(void) {
 /* Send `count` datagrams of `size` bytes each, lying one behind the other, at `interval_ns` distance (0: at once). Returns how many
  * the kernel took. */
 long send_packets(int fd, const uint8_t *bytes, long count, long size, long interval_ns) {
+    /* A paced load must not come in the bursts that the scheduler makes of a thread that competes with the busy Python thread. */
+    if (interval_ns)
+        setpriority(PRIO_PROCESS, 0, -15);
     uint64_t start = now_ns();
     long sent = 0;
     for (long i = 0; i < count; i++) {
