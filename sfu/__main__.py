@@ -48,7 +48,9 @@ def main(file: Path | None, **flags: Any) -> None:
 def set_up_logs(config: ShardConfig) -> None:
     """Lines for people on a terminal, JSON otherwise, to standard error."""
     terminal = sys.stderr.isatty()
-    renderer: Any = structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
+    # Not rich's tracebacks: they show local variables, which are keys and passwords here, and take 100 ms each.
+    console = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
+    renderer: Any = console if terminal else structlog.processors.JSONRenderer()
     structlog.configure(
         processors=[
             structlog.contextvars.merge_contextvars,

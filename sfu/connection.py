@@ -133,6 +133,9 @@ class Connections:
     # ------------------------------------------------------------------------------------------------ what comes in
 
     def stun_received(self, source: Address, data: bytes, now: float) -> None:
+        if source[1] == 0:
+            self.metrics.drop("unreachable_address")  # before it can be nominated
+            return
         result = respond(data, source, now, self._agent)
         if result.response is not None:
             self._send(source, result.response)
@@ -219,6 +222,8 @@ class Connections:
             self.loop.send(address, data)
         except BufferError:
             self.metrics.drop("send_ring_full")  # STUN and DTLS are repeated by whoever misses an answer
+        except ValueError:
+            self.metrics.drop("unreachable_address")
 
     def _schedule(self, connection: Connection) -> None:
         """Keep one live timer per connection; a later deadline is found when the earlier one fires."""

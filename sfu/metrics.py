@@ -20,6 +20,7 @@ DROP_REASONS: Final = (
     "ssrc_unmatched",  # a new SSRC that no section of its transport accounts for
     "ssrc_limit",  # a new SSRC beyond what one track may have
     "send_ring_full",  # STUN or DTLS of ours that the forwarding thread had no room for
+    "unreachable_address",  # STUN from an address that no answer can be sent to, which is one with port 0
     "control_unreachable",  # a message for control while no connection to it took any
     "internal_error",  # an exception while handling one peer's event; the log has it
 )

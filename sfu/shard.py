@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, Any, Final, assert_never
 
 import structlog
 
 from sfu import protocol as p
+from sfu.budget import TokenBucket
 from sfu.config import ShardConfig
 from sfu.connection import Connection, Connections
 from sfu.errors import PeerError
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from sfu.forwarding._native import Event, Loop
 
 log = structlog.get_logger("sfu.shard")
+
+_TRACEBACKS_AT_ONCE: Final = 5
+_TRACEBACKS_PER_S: Final = 5 / 60
+"""A peer that has found a defect of ours must not fill the log with it, nor the signaling thread with writing that."""
 
 
 class Shard:
@@ -53,6 +58,7 @@ class Shard:
         limits = Limits(config.handshake_timeout_s, config.answer_timeout_s, config.consent_timeout_s)
         self.connections = Connections(loop, DtlsIdentity(), limits, metrics, addresses, port, config.max_transports)
         self._loop = loop
+        self._tracebacks = TokenBucket(_TRACEBACKS_PER_S, _TRACEBACKS_AT_ONCE)
         self._tracks = Indices(config.max_tracks, "tracks")
         self._consumers = Indices(config.max_consumers, "consumers")
         self._context = ShardContext(self.connections, self._tracks, self._consumers, self.shard_id, self.instance, tell)
@@ -67,8 +73,7 @@ class Shard:
             return p.Failed(request_id=command.request_id, code=error.code, message=error.message)
         except Exception:
             # One command must not end the calls of everybody else.
-            self.metrics.drop("internal_error")
-            log.exception("command failed", command=type(command).__name__)
+            self._note_fault("command failed", now, command=type(command).__name__)
             return p.Failed(request_id=command.request_id, code="internal_error", message="The media server failed at this request.")
         return p.Reply(request_id=command.request_id, result=result)
 
@@ -134,8 +139,7 @@ class Shard:
         try:
             self._handle(event, now, unix_s)
         except Exception:
-            self.metrics.drop("internal_error")
-            log.exception("event failed", event_kind=type(event).__name__)
+            self._note_fault("event failed", now, event_kind=type(event).__name__)
             if not isinstance(event, StunReceived):
                 self._give_up(self.connections.get(event.slot, event.generation), now)
 
@@ -145,8 +149,7 @@ class Shard:
             try:
                 self.connections.fire(connection, now)
             except Exception:
-                self.metrics.drop("internal_error")
-                log.exception("timer failed", slot=connection.slot)
+                self._note_fault("timer failed", now, slot=connection.slot)
                 self._give_up(connection, now)
         return self.connections.next_deadline()
 
@@ -199,7 +202,13 @@ class Shard:
         try:
             connection.owner.connection_over(connection, "internal_error", now)
         except Exception:
-            log.exception("closing a failed connection failed", slot=connection.slot)
+            self._note_fault("closing a failed connection failed", now, slot=connection.slot)
+
+    def _note_fault(self, what: str, now: float, **context: Any) -> None:
+        """Count the exception that is being handled. The log shows the first few and what they have come to."""
+        self.metrics.drop("internal_error")
+        if self._tracebacks.spend(1, now):
+            log.exception(what, internal_errors=self.metrics.dropped("internal_error"), **context)
 
     # -------------------------------------------------------------------------------------------------------- numbers
 
