@@ -55,8 +55,10 @@ def run(config: ControlConfig, file: Path | None) -> int:
 def set_up_log(level: str) -> None:
     """Log lines go to stderr: readable on a terminal, JSON otherwise."""
     number = logging.getLevelNamesMapping()[level.upper()]
-    renderer: structlog.typing.Processor
-    renderer = structlog.dev.ConsoleRenderer() if sys.stderr.isatty() else structlog.processors.JSONRenderer()
+    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
+    if sys.stderr.isatty():
+        # The default draws a box with every local variable: names of people, SDP and tokens, and 100 ms for each.
+        renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
     structlog.configure(
         processors=[
             structlog.processors.add_log_level,
