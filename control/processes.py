@@ -96,7 +96,13 @@ class LocalShards:
         backoff = FIRST_BACKOFF_S
         while not self._stopping.is_set():
             since = loop.time()
-            status = await self._run(index, shard)
+            try:
+                status = await self._run(index, shard)
+            except OSError as error:  # the machine is short of memory, processes or files, which passes
+                backoff = min(2 * backoff, LONGEST_BACKOFF_S)
+                log.error("shard process cannot be started, trying again", shard=shard, error=str(error), in_s=backoff)
+                await self._pause(backoff)
+                continue
             if self._stopping.is_set():
                 return
             if not self.started:
@@ -106,8 +112,12 @@ class LocalShards:
             backoff = FIRST_BACKOFF_S if loop.time() - since >= STABLE_S else min(2 * backoff, LONGEST_BACKOFF_S)
             log.warning("shard process ended, starting it again", shard=shard, status=status, in_s=backoff)
             self.restarts += 1
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stopping.wait(), backoff)
+            await self._pause(backoff)
+
+    async def _pause(self, seconds: float) -> None:
+        """Returns after ``seconds``, or at once when control ends."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._stopping.wait(), seconds)
 
     async def _run(self, index: int, shard: ShardId) -> int:
         process = await asyncio.create_subprocess_exec(*self._command(index), stdin=asyncio.subprocess.DEVNULL, start_new_session=True)
