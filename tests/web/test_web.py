@@ -1,4 +1,4 @@
-"""The browser side without a browser: the pure modules run in node, the types checked by tsc, the library kept free of DOM."""
+"""The browser side without a browser: the pure modules run in node, the library is kept free of DOM (`make lint` checks the types)."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ import pytest
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
-TSC = ROOT / ".tools" / "node_modules" / "typescript" / "bin" / "tsc"
-
 NODE_TESTS = sorted(HERE.glob("*.test.mjs"))
 
 
@@ -35,11 +33,6 @@ def run(*command: str) -> None:
 @pytest.mark.parametrize("file", NODE_TESTS, ids=lambda file: file.name)
 def test_modules_in_node(file: Path) -> None:
     run(*node(), "--test", str(file))
-
-
-def test_types_hold() -> None:
-    assert TSC.exists(), "TypeScript is not installed: run `make setup`"
-    run(*node(), str(TSC), "-p", "web/jsconfig.json")
 
 
 def test_library_knows_no_dom() -> None:
