@@ -5,13 +5,15 @@ signaling thread); they put commands into a ring or read counters and never wait
 order given, between two packets. Slots and indices are small integers chosen by the caller, below the maxima given at
 construction; they may be reused as soon as the removing call has returned.
 
-Addresses are ``(host, port)`` with a numeric host. Times are nanoseconds of CLOCK_MONOTONIC unless said otherwise.
+Hosts are numeric. Times are nanoseconds of CLOCK_MONOTONIC unless said otherwise.
 """
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-Address = tuple[str, int]
+Address = tuple[str, int] | tuple[str, int, str]
+"""Host and port of a peer, and which of this machine's addresses it came to, where the socket is bound to all of them. Hand it back whole:
+what is sent there leaves from that address (RFC 8445 7.2.5.2.1 wants it so)."""
 
 AEAD_AES_128_GCM: Final[int]
 """SRTP profile 7 (RFC 7714 14.2): 16 byte key, 12 byte salt."""

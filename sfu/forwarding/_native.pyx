@@ -42,10 +42,22 @@ cdef extern from "<arpa/inet.h>" nogil:
     int inet_pton(int family, const char *text, void *address)
     const char *inet_ntop(int family, const void *address, char *text, socklen_t size)
 
+cdef extern from "path.h" nogil:
+    cdef union address:
+        sockaddr any
+        sockaddr_in v4
+        sockaddr_in6 v6
+    cdef struct path:
+        address peer
+        socklen_t peer_length
+        bint has_local
+        uint8_t local[16]
+
 cdef extern from "wire.h" nogil:
     enum:
         DROP_COUNT
         DROP_NONE
+        MAX_DROP_REASONS
     cdef struct rtp_view:
         uint16_t payload_length
         uint8_t payload_type
@@ -90,7 +102,7 @@ cdef extern from "rewrite.h" nogil:
         uint32_t epoch
         int16_t level
     uint64_t reception_index(const reception *r, uint16_t sequence)
-    void reception_update(reception *r, uint64_t index, uint32_t timestamp, uint64_t arrival)
+    void reception_update(reception *r, uint64_t index, uint32_t timestamp, uint64_t arrival, uint32_t clock_rate)
     void layout_init(consumer_layout *layout, uint8_t payload_type, uint8_t level_id, uint8_t mid_id, const uint8_t *mid, uint8_t mid_length)
     void consumer_init(consumer *consumer, uint32_t slot, uint32_t ssrc, uint16_t sequence, uint32_t timestamp)
     int rewrite(consumer *consumer, const consumer_layout *layout, const source_packet *source, uint8_t *out, size_t room,
@@ -114,10 +126,6 @@ cdef extern from "loop.h" nogil:
         SEND_LIMIT
         RETRANSMIT_LIMIT
         DATAGRAM_ROOM
-    cdef union address:
-        sockaddr any
-        sockaddr_in v4
-        sockaddr_in6 v6
     cdef struct association:
         pass
     cdef struct consumer_list:
@@ -130,11 +138,11 @@ cdef extern from "loop.h" nogil:
         uint32_t generation
         uint32_t value
         uint32_t length
-        address address
+        path path
         uint8_t data[]
     cdef struct loop_totals:
         uint64_t packets_in, packets_out, bytes_in, bytes_out, cpu_ns, retransmitted, rejected_commands, latency_sum_ns
-        uint64_t latency[80]
+        uint64_t latency[LATENCY_BUCKETS]
     cdef struct transport_counters:
         uint64_t packets_in, bytes_in, packets_out, bytes_out, auth_failed, replayed
     cdef struct track_counters:
@@ -151,10 +159,10 @@ cdef extern from "loop.h" nogil:
     int loop_priority(const loop *loop)
     int loop_thread_id(const loop *loop)
     bint loop_has_family(const loop *loop, int family)
-    int loop_send(loop *loop, const address *address, socklen_t address_length, const uint8_t *data, size_t length)
+    int loop_send(loop *loop, const path *path, const uint8_t *data, size_t length)
     int loop_add_transport(loop *loop, uint32_t slot, uint32_t generation)
     int loop_remove_transport(loop *loop, uint32_t slot)
-    int loop_bind(loop *loop, uint32_t slot, const address *address, socklen_t length)
+    int loop_bind(loop *loop, uint32_t slot, const path *path)
     int loop_set_association(loop *loop, uint32_t slot, association *association)
     int loop_add_track(loop *loop, uint32_t track, uint32_t slot, uint32_t clock_rate, uint8_t payload_type, uint8_t audio_level_extension)
     int loop_add_encoding(loop *loop, uint32_t track, uint32_t ssrc)
@@ -203,34 +211,46 @@ cdef int SALT_LENGTH(int profile) except -1:
         return 14
     raise ValueError(f"no such SRTP profile: {profile}")
 
-cdef socklen_t to_address(object value, address *out) except 0:
+cdef int to_path(object value, path *out) except -1:
+    """(host, port) or (host, port, local host); returns the family."""
     host, port = value[0], value[1]
+    cdef bytes text = host.encode("ascii")
+    cdef int family = AF_INET6 if ":" in host else AF_INET
     if not 0 < port < 65536:
         raise ValueError(f"no UDP port: {port}")
-    cdef bytes text = host.encode("ascii")
-    memset(out, 0, sizeof(address))
-    if inet_pton(AF_INET, text, &out.v4.sin_addr) == 1:
-        out.v4.sin_family = AF_INET
-        out.v4.sin_port = htons(port)
-        return sizeof(sockaddr_in)
-    if inet_pton(AF_INET6, text, &out.v6.sin6_addr) == 1:
-        out.v6.sin6_family = AF_INET6
-        out.v6.sin6_port = htons(port)
-        return sizeof(sockaddr_in6)
-    raise ValueError(f"no IP address: {host!r}")
+    memset(out, 0, sizeof(path))
+    if family == AF_INET:
+        out.peer.v4.sin_family = AF_INET
+        out.peer.v4.sin_port = htons(port)
+        out.peer_length = sizeof(sockaddr_in)
+    else:
+        out.peer.v6.sin6_family = AF_INET6
+        out.peer.v6.sin6_port = htons(port)
+        out.peer_length = sizeof(sockaddr_in6)
+    if inet_pton(family, text, &out.peer.v4.sin_addr if family == AF_INET else <void *>&out.peer.v6.sin6_addr) != 1:
+        raise ValueError(f"no IP address: {host!r}")
+    if len(value) > 2:
+        text = value[2].encode("ascii")
+        if inet_pton(family, text, out.local) != 1:
+            raise ValueError(f"no local address of the same family: {value[2]!r}")
+        out.has_local = True
+    return family
 
-cdef object from_address(const address *value):
+cdef object from_path(const path *value):
     cdef char text[64]
-    if value.any.sa_family == AF_INET:
-        inet_ntop(AF_INET, &value.v4.sin_addr, text, 64)
-        return (<bytes>text).decode(), ntohs(value.v4.sin_port)
-    inet_ntop(AF_INET6, &value.v6.sin6_addr, text, 64)
-    return (<bytes>text).decode(), ntohs(value.v6.sin6_port)
+    cdef int family = value.peer.any.sa_family
+    inet_ntop(family, &value.peer.v4.sin_addr if family == AF_INET else <const void *>&value.peer.v6.sin6_addr, text, 64)
+    host = (<bytes>text).decode()
+    port = ntohs(value.peer.v4.sin_port if family == AF_INET else value.peer.v6.sin6_port)
+    if not value.has_local:
+        return host, port
+    inet_ntop(family, value.local, text, 64)
+    return host, port, (<bytes>text).decode()
 
 cdef object from_event(const event *e):
     cdef bytes data = PyBytes_FromStringAndSize(<const char *>e.data, e.length)
     if e.type == EVENT_STUN:
-        return StunReceived(from_address(&e.address), data)
+        return StunReceived(from_path(&e.path), data)
     if e.type == EVENT_DTLS:
         return DtlsReceived(e.slot, e.generation, data)
     if e.type == EVENT_RTCP:
@@ -321,11 +341,10 @@ cdef class Loop:
         return taken
 
     def send(self, destination, bytes data):
-        cdef address a
-        cdef socklen_t length = to_address(destination, &a)
-        if not loop_has_family(self.running(), a.any.sa_family):
+        cdef path p
+        if not loop_has_family(self.running(), to_path(destination, &p)):
             raise ValueError(f"no socket for the family of {destination[0]}")
-        cdef int status = loop_send(self.running(), &a, length, <const uint8_t *>PyBytes_AS_STRING(data), len(data))
+        cdef int status = loop_send(self.running(), &p, <const uint8_t *>PyBytes_AS_STRING(data), len(data))
         if status == LOOP_FULL:
             raise BufferError("no room for the datagram")
         if status == LOOP_INVALID:
@@ -338,11 +357,10 @@ cdef class Loop:
         check(loop_remove_transport(self.running(), slot))
 
     def bind_address(self, uint32_t slot, destination):
-        cdef address a
-        cdef socklen_t length = to_address(destination, &a)
-        if not loop_has_family(self.running(), a.any.sa_family):
+        cdef path p
+        if not loop_has_family(self.running(), to_path(destination, &p)):
             raise ValueError(f"no socket for the family of {destination[0]}")
-        check(loop_bind(self.running(), slot, &a, length))
+        check(loop_bind(self.running(), slot, &p))
 
     def set_keys(self, uint32_t slot, int profile, bytes rx_key, bytes tx_key, uint32_t rtcp_ssrc, bytes cname, int mid_extension):
         cdef int want = 16 + SALT_LENGTH(profile)
@@ -386,7 +404,7 @@ cdef class Loop:
         check(loop_resync_consumer(self.running(), consumer_index))
 
     def retransmit(self, uint32_t consumer_index, uint32_t track, sequences):
-        cdef uint16_t values[64]
+        cdef uint16_t values[RETRANSMIT_LIMIT]
         cdef size_t count = len(sequences)
         if count > RETRANSMIT_LIMIT:
             raise ValueError(f"at most {RETRANSMIT_LIMIT} sequence numbers at once")
@@ -428,7 +446,7 @@ cdef class Loop:
         return ConsumerCounters(c.packets, c.payload_bytes)
 
     def drops(self):
-        cdef uint64_t values[64]
+        cdef uint64_t values[MAX_DROP_REASONS]
         loop_drops(self.running(), values)
         return {name: values[i] for i, name in enumerate(DROP_REASONS)}
 
@@ -497,7 +515,7 @@ cdef class Rewriter:
         source.now_ms = now_ms
         source.epoch = self._epoch
         source.level = level[0] if level is not NULL and level_length == 1 else -1
-        reception_update(&self._reception, source.index, source.view.timestamp, now_ms * <uint64_t>self._clock_rate // 1000)
+        reception_update(&self._reception, source.index, source.view.timestamp, now_ms * <uint64_t>self._clock_rate // 1000, self._clock_rate)
         reason = rewrite(&self._consumer, &self._layout, &source, out, DATAGRAM_ROOM - SRTP_MAX_OVERHEAD, &header_length, &length, &index)
         if reason != DROP_NONE:
             return DROP_REASONS[reason]

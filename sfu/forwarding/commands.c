@@ -48,8 +48,7 @@ struct command {
             struct consumer_layout layout;
         } consumer;
         struct {
-            union address address;
-            socklen_t address_length;
+            struct path path;
             uint32_t length; /* bytes behind the command; bind has none */
         } datagram;
         struct {
@@ -87,7 +86,7 @@ static enum loop_status issue(struct loop *loop, struct command value) {
     return LOOP_OK;
 }
 
-enum loop_status loop_send(struct loop *loop, const union address *address, socklen_t address_length, const uint8_t *data, size_t length) {
+enum loop_status loop_send(struct loop *loop, const struct path *path, const uint8_t *data, size_t length) {
     if (length == 0 || length > SEND_LIMIT)
         return LOOP_INVALID;
     struct command *command = reserve(loop, length, false);
@@ -95,8 +94,7 @@ enum loop_status loop_send(struct loop *loop, const union address *address, sock
         return LOOP_FULL;
     command->type = COMMAND_SEND;
     command->index = MAP_NONE;
-    command->datagram.address = *address;
-    command->datagram.address_length = address_length;
+    command->datagram.path = *path;
     command->datagram.length = (uint32_t)length;
     memcpy(command->data, data, length);
     ring_commit(&loop->commands);
@@ -114,8 +112,8 @@ enum loop_status loop_remove_transport(struct loop *loop, uint32_t slot) {
     return issue(loop, (struct command){.type = COMMAND_REMOVE_TRANSPORT, .index = slot});
 }
 
-enum loop_status loop_bind(struct loop *loop, uint32_t slot, const union address *address, socklen_t length) {
-    return issue(loop, (struct command){COMMAND_BIND, slot, {.datagram = {*address, length, 0}}});
+enum loop_status loop_bind(struct loop *loop, uint32_t slot, const struct path *path) {
+    return issue(loop, (struct command){COMMAND_BIND, slot, {.datagram = {*path, 0}}});
 }
 
 enum loop_status loop_set_association(struct loop *loop, uint32_t slot, struct association *association) {
@@ -207,10 +205,10 @@ const struct event *loop_event_next(struct loop *loop) {
     eventfd_t ignored;
     eventfd_read(loop->event_fd, &ignored);
     atomic_store(&loop->reader_sleeps, true);
-    event = ring_peek(&loop->events, &length);
-    if (event)
-        atomic_store(&loop->reader_sleeps, false);
-    return event;
+    if (ring_is_empty(&loop->events))
+        return NULL;
+    atomic_store(&loop->reader_sleeps, false);
+    return ring_peek(&loop->events, &length);
 }
 
 void loop_event_done(struct loop *loop) { ring_release(&loop->events); }
@@ -248,12 +246,12 @@ struct consumer_list *consumer_list_new(uint32_t count) {
 /* ================================================================================================ forwarding thread */
 
 static bool send_datagram(struct loop *loop, const struct command *command) {
-    struct outbox *outbox = outbox_for(loop, command->datagram.address.any.sa_family);
+    struct outbox *outbox = outbox_for(loop, command->datagram.path.peer.any.sa_family);
     if (!outbox)
         return false;
     memcpy(outbox_slot(outbox), command->data, command->datagram.length);
     struct slot_origin origin = {MAP_NONE, NO_CONSUMER, 0, 0};
-    if (outbox_add(outbox, &command->datagram.address, command->datagram.address_length, command->datagram.length, origin))
+    if (outbox_add(outbox, &command->datagram.path, command->datagram.length, origin))
         outbox_flush(outbox, &loop->table, &loop->traffic);
     return true;
 }
@@ -277,7 +275,7 @@ static bool apply(struct loop *loop, const struct command *command) {
     case COMMAND_SEND: return send_datagram(loop, command);
     case COMMAND_ADD_TRANSPORT: return table_add_transport(table, index, command->generation);
     case COMMAND_REMOVE_TRANSPORT: return table_remove_transport(table, index);
-    case COMMAND_BIND: return table_bind(table, index, &command->datagram.address, command->datagram.address_length);
+    case COMMAND_BIND: return table_bind(table, index, &command->datagram.path);
     case COMMAND_SET_ASSOCIATION: return table_set_association(table, index, command->association);
     case COMMAND_ADD_TRACK:
         return table_add_track(table, index, command->track.slot, command->track.clock_rate, command->track.payload_type,

@@ -135,7 +135,7 @@ bool cipher_protect_rtp(struct cipher *cipher, uint8_t *packet, size_t header_le
     uint8_t *payload = packet + header_length;
     int payload_length = (int)(*length - header_length);
 #ifdef ANTIPHON_DEBUG
-    nonce_audit(cipher->identity, packet, *length, index);
+    nonce_audit(cipher->identity, read_u32(packet + 8), packet, *length, index);
 #endif
     if (cipher->profile == PROFILE_AEAD_AES_128_GCM) {
         /* RFC 7714 8.1: 16 zero bits, SSRC, ROC, sequence. 9.1: the whole header is associated data. */
@@ -162,6 +162,9 @@ bool cipher_protect_rtcp(struct cipher *cipher, uint8_t *packet, size_t *length,
     write_u32(trailer, 0x80000000u | index); /* RFC 3711 3.4: E flag and index */
     if (payload_length < 0)
         return false;
+#ifdef ANTIPHON_DEBUG
+    nonce_audit(cipher->identity, read_u32(packet + 4), packet, *length, index);
+#endif
     if (cipher->profile == PROFILE_AEAD_AES_128_GCM) {
         /* RFC 7714 9.1: 16 zero bits, SSRC, 16 zero bits, index. 9.2: associated data are the first 8 bytes and the trailer,
          * which follows the tag. */

@@ -14,14 +14,15 @@
 #define MAX_SOCKETS 2
 #define COMMAND_RING_BYTES (1u << 20)
 #define EVENT_RING_BYTES (1u << 20)
-#define CONTROL_BYTES 64
+/* Receive time and local address. */
+#define CONTROL_BYTES 128
 
 /* One recvmmsg's worth of datagrams. */
 struct inbox {
     struct mmsghdr headers[BATCH];
     struct iovec vectors[BATCH];
-    union address addresses[BATCH];
-    uint8_t control[BATCH][CONTROL_BYTES];
+    struct path paths[BATCH];
+    _Alignas(8) uint8_t control[BATCH][CONTROL_BYTES];
     uint8_t slots[BATCH][SLOT_BYTES];
 };
 
@@ -76,7 +77,7 @@ static inline struct outbox *outbox_for(struct loop *loop, int family) {
 void flush_all(struct loop *loop);
 
 /* forward.c: one datagram, `arrival_ns` being the kernel's receive time (CLOCK_REALTIME) or 0. */
-void receive_datagram(struct loop *loop, uint8_t *datagram, size_t length, const union address *from, uint64_t arrival_ns);
+void receive_datagram(struct loop *loop, uint8_t *datagram, size_t length, const struct path *from, uint64_t arrival_ns);
 
 /* forward.c: send the packet with outgoing sequence number `sequence` to the consumer once more; counts it where that cannot be done. */
 void retransmit(struct loop *loop, const struct track *track, uint32_t index, uint16_t sequence);

@@ -2,9 +2,11 @@
 #include "engine.h"
 #include "report.h"
 
-static void emit_datagram(struct loop *loop, enum event_type type, const struct transport *t, const union address *from,
+_Static_assert(RECEPTION_WINDOW == SRTP_REPLAY_WINDOW, "libsrtp and reception_is_new look back equally far");
+
+static void emit_datagram(struct loop *loop, enum event_type type, const struct transport *t, const struct path *from,
                           const uint8_t *datagram, size_t length) {
-    struct event event = {.type = (uint8_t)type, .length = (uint32_t)length, .address = *from};
+    struct event event = {.type = (uint8_t)type, .length = (uint32_t)length, .path = *from};
     if (t) {
         event.slot = (uint32_t)(t - loop->table.transports);
         event.generation = t->generation;
@@ -12,8 +14,46 @@ static void emit_datagram(struct loop *loop, enum event_type type, const struct 
     emit(loop, &event, datagram);
 }
 
-static void receive_rtcp(struct loop *loop, struct transport *t, uint8_t *packet, size_t length, const union address *from) {
-    enum drop_reason reason = length < 8 ? DROP_truncated : srtp_unprotect_rtcp_packet(t->association->keys, packet, &length);
+static void count_unprotect_failure(struct transport *t, enum drop_reason reason) {
+    if (reason == DROP_auth_failed)
+        counter_add(&t->auth_failed, 1);
+    else if (reason == DROP_replayed)
+        counter_add(&t->replayed, 1);
+}
+
+/* libsrtp keeps a stream, and searches a list, for every SSRC that it has decrypted RTCP of: so a peer may have few. */
+static bool may_decrypt_rtcp(struct table *table, const struct transport *t, uint32_t ssrc) {
+    struct encoding *encoding;
+    for (uint8_t i = 0; i < t->rtcp_count; i++)
+        if (t->rtcp_ssrcs[i] == ssrc)
+            return true;
+    return t->rtcp_count < MAX_RTCP_SSRCS || table_find_track(table, (uint32_t)(t - table->transports), ssrc, &encoding);
+}
+
+static void note_rtcp_sender(struct transport *t, uint32_t ssrc) {
+    for (uint8_t i = 0; i < t->rtcp_count; i++)
+        if (t->rtcp_ssrcs[i] == ssrc)
+            return;
+    if (t->rtcp_count < MAX_RTCP_SSRCS)
+        t->rtcp_ssrcs[t->rtcp_count++] = ssrc;
+}
+
+static enum drop_reason unprotect_rtcp(struct loop *loop, struct transport *t, uint8_t *packet, size_t *length) {
+    if (*length < 8)
+        return DROP_truncated;
+    uint32_t ssrc = read_u32(packet + 4);
+    if (!may_decrypt_rtcp(&loop->table, t, ssrc))
+        return DROP_too_many_ssrcs;
+    enum drop_reason reason = srtp_unprotect_rtcp_packet(t->association->keys, packet, length);
+    if (reason == DROP_NONE)
+        note_rtcp_sender(t, ssrc);
+    else
+        count_unprotect_failure(t, reason);
+    return reason;
+}
+
+static void receive_rtcp(struct loop *loop, struct transport *t, uint8_t *packet, size_t length, const struct path *from) {
+    enum drop_reason reason = unprotect_rtcp(loop, t, packet, &length);
     if (reason == DROP_NONE)
         reason = report_read(&loop->table, (uint32_t)(t - loop->table.transports), packet, length, loop->now.monotonic_ns);
     if (reason == DROP_NONE)
@@ -54,13 +94,6 @@ static void report_unknown(struct loop *loop, struct transport *t, const struct 
     emit(loop, &event, mid);
 }
 
-static void count_unprotect_failure(struct transport *t, enum drop_reason reason) {
-    if (reason == DROP_auth_failed)
-        counter_add(&t->auth_failed, 1);
-    else if (reason == DROP_replayed)
-        counter_add(&t->replayed, 1);
-}
-
 /* Whether the packet belongs to the SSRC that is forwarded; the first packet of a newer one takes over. */
 static bool select_encoding(struct loop *loop, struct track *track, const struct encoding *encoding) {
     if (encoding->order == track->current)
@@ -76,7 +109,7 @@ static bool select_encoding(struct loop *loop, struct track *track, const struct
 static void note_reception(struct loop *loop, struct track *track, struct encoding *encoding, const struct source_packet *source) {
     struct reception *r = &encoding->reception;
     uint64_t arrival = (uint64_t)((unsigned __int128)loop->now.monotonic_ns * track->clock_rate / 1000000000u);
-    reception_update(r, source->index, source->view.timestamp, arrival);
+    reception_update(r, source->index, source->view.timestamp, arrival, track->clock_rate);
     int64_t lost = reception_lost(r);
     counter_set(&track->lost, lost > 0 ? (uint64_t)lost : 0);
     counter_set(&track->jitter, r->jitter16 >> 4);
@@ -91,11 +124,11 @@ static bool send_copy(struct loop *loop, uint32_t index, const struct source_pac
     struct consumer *consumer = &loop->table.consumers[index];
     const struct consumer_layout *layout = &loop->table.layouts[index];
     const struct transport *t = &loop->table.transports[consumer->transport];
-    if (!layout->active || !t->association || !t->address_length) {
+    if (!layout->active || !t->association || !t->path.peer_length) {
         drop(loop, DROP_not_connected);
         return false;
     }
-    struct outbox *outbox = outbox_for(loop, t->address.any.sa_family);
+    struct outbox *outbox = outbox_for(loop, t->path.peer.any.sa_family);
     uint8_t *out = outbox_slot(outbox);
     size_t header_length, length;
     uint64_t out_index;
@@ -109,7 +142,7 @@ static bool send_copy(struct loop *loop, uint32_t index, const struct source_pac
     }
     struct slot_origin origin = {consumer->transport, index, source->view.payload_length, arrival_ns};
     loop->sent_since_commands++;
-    if (outbox_add(outbox, &t->address, t->address_length, length, origin))
+    if (outbox_add(outbox, &t->path, length, origin))
         outbox_flush(outbox, &loop->table, &loop->traffic);
     return true;
 }
@@ -225,20 +258,32 @@ static enum drop_reason receive_rtp(struct loop *loop, struct transport *t, uint
     return forward(loop, track, encoding, &view, arrival_ns);
 }
 
-void receive_datagram(struct loop *loop, uint8_t *datagram, size_t length, const union address *from, uint64_t arrival_ns) {
+/* Anybody can send STUN; only peers that have passed a check may fill the second half of the ring, so that a flood from strangers costs
+ * nobody consent or a handshake. */
+static void receive_stun(struct loop *loop, const uint8_t *datagram, size_t length, const struct path *from) {
+    if (!stun_is_plausible(datagram, length))
+        drop(loop, DROP_bad_stun);
+    else if (ring_used(&loop->events) > EVENT_RING_BYTES / 2 && !table_find_transport(&loop->table, &from->peer))
+        drop(loop, DROP_ring_full);
+    else
+        emit_datagram(loop, EVENT_STUN, NULL, from, datagram, length);
+}
+
+void receive_datagram(struct loop *loop, uint8_t *datagram, size_t length, const struct path *from, uint64_t arrival_ns) {
     enum packet_kind kind = classify(datagram, length);
+    if (from->peer.v4.sin_port == 0) { /* at the same place for IPv6; nobody can be answered there */
+        drop(loop, DROP_bad_source);
+        return;
+    }
     if (kind == PACKET_OTHER) {
         drop(loop, length < 2 ? DROP_truncated : DROP_bad_version);
         return;
     }
     if (kind == PACKET_STUN) {
-        if (stun_is_plausible(datagram, length))
-            emit_datagram(loop, EVENT_STUN, NULL, from, datagram, length);
-        else
-            drop(loop, DROP_bad_stun);
+        receive_stun(loop, datagram, length, from);
         return;
     }
-    struct transport *t = table_find_transport(&loop->table, from);
+    struct transport *t = table_find_transport(&loop->table, &from->peer);
     if (!t) {
         drop(loop, DROP_unknown_address);
         return;

@@ -30,7 +30,7 @@ struct event {
     uint32_t generation;
     uint32_t value; /* SSRC or track */
     uint32_t length;
-    union address address;
+    struct path path;
     uint8_t data[]; /* MID or datagram */
 };
 
@@ -65,10 +65,10 @@ int loop_priority(const struct loop *loop);
 int loop_thread_id(const struct loop *loop);
 bool loop_has_family(const struct loop *loop, int family);
 
-enum loop_status loop_send(struct loop *loop, const union address *address, socklen_t address_length, const uint8_t *data, size_t length);
+enum loop_status loop_send(struct loop *loop, const struct path *path, const uint8_t *data, size_t length);
 enum loop_status loop_add_transport(struct loop *loop, uint32_t slot, uint32_t generation);
 enum loop_status loop_remove_transport(struct loop *loop, uint32_t slot);
-enum loop_status loop_bind(struct loop *loop, uint32_t slot, const union address *address, socklen_t length);
+enum loop_status loop_bind(struct loop *loop, uint32_t slot, const struct path *path);
 enum loop_status loop_set_association(struct loop *loop, uint32_t slot, struct association *association);
 enum loop_status loop_add_track(struct loop *loop, uint32_t track, uint32_t slot, uint32_t clock_rate, uint8_t payload_type,
                                 uint8_t audio_level_extension);

@@ -67,11 +67,11 @@ static void grow(void) {
     free(old);
 }
 
-void nonce_audit(uint64_t key_identity, const uint8_t *packet, size_t length, uint64_t index) {
+void nonce_audit(uint64_t key_identity, uint32_t ssrc, const uint8_t *packet, size_t length, uint64_t index) {
     const char *setting = getenv("ANTIPHON_NONCE_AUDIT");
     if (setting && strcmp(setting, "off") == 0)
         return;
-    struct record now = {key_identity, index, digest(packet, length), read_u32(packet + 8)};
+    struct record now = {key_identity, index, digest(packet, length), ssrc};
     pthread_mutex_lock(&audit.lock);
     if (2 * audit.count >= audit.capacity)
         grow();

@@ -15,7 +15,7 @@
 #ifdef ANTIPHON_DEBUG
 /* Call before `packet`, header and plaintext, is encrypted. `key_identity` stands for the session key: the same after a restart with
  * the same key, different for any other key. The same bytes under the same nonce are a retransmission, and no offence. */
-void nonce_audit(uint64_t key_identity, const uint8_t *packet, size_t length, uint64_t index);
+void nonce_audit(uint64_t key_identity, uint32_t ssrc, const uint8_t *packet, size_t length, uint64_t index);
 /* Forget all records: for a fuzz target, whose every input begins with new keys. */
 void nonce_audit_clear(void);
 #endif

@@ -38,6 +38,7 @@ struct outbox {
     struct iovec vectors[BATCH];
     struct slot_origin origins[BATCH];
     union address addresses[BATCH];
+    _Alignas(8) uint8_t control[BATCH][PATH_CONTROL_BYTES];
     uint8_t slots[BATCH][SLOT_BYTES];
 };
 
@@ -47,11 +48,14 @@ void outbox_init(struct outbox *outbox, int fd, int family);
 static inline uint8_t *outbox_slot(struct outbox *outbox) { return outbox->slots[outbox->count]; }
 
 /* The slot is filled. The caller flushes when this returns true (no slot is left). */
-static inline bool outbox_add(struct outbox *outbox, const union address *address, socklen_t address_length, size_t length,
-                              struct slot_origin origin) {
+static inline bool outbox_add(struct outbox *outbox, const struct path *path, size_t length, struct slot_origin origin) {
     unsigned i = outbox->count++;
-    outbox->addresses[i] = *address;
-    outbox->headers[i].msg_hdr.msg_namelen = address_length;
+    struct msghdr *header = &outbox->headers[i].msg_hdr;
+    outbox->addresses[i] = path->peer;
+    header->msg_namelen = path->peer_length;
+    header->msg_controllen = 0;
+    if (path->has_local)
+        path_write_local(path, header, outbox->control[i]);
     outbox->vectors[i].iov_len = length;
     outbox->origins[i] = origin;
     return outbox->count == BATCH;

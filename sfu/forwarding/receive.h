@@ -68,8 +68,8 @@ static inline void reception_mark(struct reception *r, uint64_t index) {
     r->seen[index % RECEPTION_WINDOW / 64] |= 1ull << index % 64;
 }
 
-/* `arrival`: in RTP clock ticks, any epoch. */
-static inline void reception_update(struct reception *r, uint64_t index, uint32_t timestamp, uint64_t arrival) {
+/* `arrival`: in RTP clock ticks of `clock_rate` a second, any epoch. */
+static inline void reception_update(struct reception *r, uint64_t index, uint32_t timestamp, uint64_t arrival, uint32_t clock_rate) {
     int64_t transit = (int64_t)(int32_t)((uint32_t)arrival - timestamp);
     if (!r->started) {
         r->started = true;
@@ -78,8 +78,8 @@ static inline void reception_update(struct reception *r, uint64_t index, uint32_
     } else {
         int64_t delta = (int64_t)(int32_t)((uint32_t)transit - (uint32_t)r->transit);
         uint64_t distance = (uint64_t)(delta < 0 ? -delta : delta);
-        /* A jump of more than this is a new timestamp base or a pause, not jitter of the network. */
-        if (distance < 1u << 24)
+        /* A jump of more than 5 s is a new timestamp base or a pause, not jitter of the network. */
+        if (distance < 5 * (uint64_t)clock_rate)
             r->jitter16 += distance - ((r->jitter16 + 8) >> 4);
         reception_mark(r, index);
         if (index > r->highest)

@@ -69,7 +69,7 @@ size_t report_receiver(uint8_t *out, struct track *track, const struct associati
 
 enum drop_reason report_read(struct table *table, uint32_t slot, const uint8_t *packet, size_t length, uint64_t now_ns) {
     while (length) {
-        if (length < 8 || packet[0] >> 6 != 2)
+        if (length < 4 || packet[0] >> 6 != 2) /* an SDES or BYE about nobody has 4 bytes */
             return DROP_truncated;
         size_t size = 4 * ((size_t)read_u16(packet + 2) + 1);
         if (size > length)

@@ -22,22 +22,22 @@ static uint32_t next_interval(struct loop *loop) {
 static bool is_due(uint32_t at_ms, uint32_t now_ms) { return (int32_t)(now_ms - at_ms) >= 0; }
 
 static void send_report(struct loop *loop, const struct transport *t, size_t length) {
-    struct outbox *outbox = outbox_for(loop, t->address.any.sa_family);
+    struct outbox *outbox = outbox_for(loop, t->path.peer.any.sa_family);
     if (!srtp_protect_rtcp_packet(t->association->keys, outbox_slot(outbox), &length)) {
         drop(loop, DROP_protect_failed);
         return;
     }
     struct slot_origin origin = {(uint32_t)(t - loop->table.transports), NO_CONSUMER, 0, 0};
-    if (outbox_add(outbox, &t->address, t->address_length, length, origin))
+    if (outbox_add(outbox, &t->path, length, origin))
         outbox_flush(outbox, &loop->table, &loop->traffic);
 }
 
 static bool visit_track(struct loop *loop, struct track *track) {
     const struct transport *t = &loop->table.transports[track->transport];
-    if (!is_due(track->report_at_ms, loop->now.ms) || !t->association || !t->address_length)
+    if (!is_due(track->report_at_ms, loop->now.ms) || !t->association || !t->path.peer_length)
         return false;
     track->report_at_ms = loop->now.ms + next_interval(loop);
-    struct outbox *outbox = outbox_for(loop, t->address.any.sa_family);
+    struct outbox *outbox = outbox_for(loop, t->path.peer.any.sa_family);
     size_t length = report_receiver(outbox_slot(outbox), track, t->association, loop->now.monotonic_ns);
     if (length)
         send_report(loop, t, length);
@@ -49,14 +49,14 @@ static bool visit_consumer(struct loop *loop, const struct track *track, uint32_
     struct consumer_layout *layout = &loop->table.layouts[index];
     const struct transport *t = &loop->table.transports[consumer->transport];
     if (!layout->active || !is_due(layout->report_at_ms, loop->now.ms) || counter_get(&consumer->packets) == 0 ||
-        !t->association || !t->address_length)
+        !t->association || !t->path.peer_length)
         return false;
     layout->report_at_ms = loop->now.ms + next_interval(loop);
     uint64_t seconds = loop->now.real_ns / 1000000000u + NTP_UNIX_EPOCH_S;
     uint64_t ntp = seconds << 32 | ((loop->now.real_ns % 1000000000u) << 32) / 1000000000u;
     uint64_t elapsed_ms = loop->now.ms - consumer->last_sent_ms;
     uint32_t timestamp = consumer->last_timestamp + (uint32_t)(elapsed_ms * track->clock_rate / 1000);
-    struct outbox *outbox = outbox_for(loop, t->address.any.sa_family);
+    struct outbox *outbox = outbox_for(loop, t->path.peer.any.sa_family);
     send_report(loop, t, report_sender(outbox_slot(outbox), consumer, t->association, ntp, timestamp));
     return true;
 }

@@ -60,11 +60,16 @@ static inline void *ring_reserve(struct ring *ring, size_t length) {
 }
 
 static inline void ring_commit(struct ring *ring) {
-    atomic_store(&ring->head, ring->reserved); /* seq_cst: pairs with the sleeping flags, see loop.c */
+    atomic_store(&ring->head, ring->reserved); /* seq_cst: pairs with the sleeping flags, see commands.c */
+}
+
+/* Bytes in the ring as the producer sees it; an upper bound. */
+static inline uint64_t ring_used(struct ring *ring) {
+    return atomic_load_explicit(&ring->head, memory_order_relaxed) - atomic_load_explicit(&ring->tail, memory_order_relaxed);
 }
 
 static inline bool ring_is_empty(struct ring *ring) {
-    /* seq_cst: pairs with the sleeping flags, see loop.c. */
+    /* seq_cst: pairs with the sleeping flags, see commands.c. */
     return atomic_load(&ring->head) == atomic_load_explicit(&ring->tail, memory_order_relaxed);
 }
 

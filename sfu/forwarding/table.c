@@ -75,8 +75,8 @@ bool table_add_transport(struct table *table, uint32_t slot, uint32_t generation
         return false;
     struct transport *t = &table->transports[slot];
     t->association = NULL;
-    t->address_length = 0;
-    t->unknown_count = 0;
+    t->path.peer_length = 0;
+    t->unknown_count = t->rtcp_count = 0;
     t->unknown_reported_ns = 0;
     t->generation = generation;
     t->first_track = MAP_NONE;
@@ -92,9 +92,9 @@ bool table_add_transport(struct table *table, uint32_t slot, uint32_t generation
 }
 
 static void unbind(struct table *table, struct transport *t) {
-    if (t->address_length) {
-        map_remove(&table->by_address, address_key(&t->address));
-        t->address_length = 0;
+    if (t->path.peer_length) {
+        map_remove(&table->by_address, address_key(&t->path.peer));
+        t->path.peer_length = 0;
         counter_set(&table->address_count, table->by_address.count);
     }
 }
@@ -114,19 +114,18 @@ bool table_remove_transport(struct table *table, uint32_t slot) {
     return true;
 }
 
-bool table_bind(struct table *table, uint32_t slot, const union address *address, socklen_t length) {
+bool table_bind(struct table *table, uint32_t slot, const struct path *path) {
     struct transport *t = active_transport(table, slot);
     if (!t)
         return false;
     unbind(table, t);
-    uint64_t key = address_key(address);
+    uint64_t key = address_key(&path->peer);
     uint32_t former = map_get(&table->by_address, key);
     if (former != MAP_NONE)
         unbind(table, &table->transports[former]);
     if (!map_put(&table->by_address, key, slot))
         return false;
-    t->address = *address;
-    t->address_length = length;
+    t->path = *path;
     counter_set(&table->address_count, table->by_address.count);
     return true;
 }
@@ -161,7 +160,7 @@ static bool same_address(const union address *a, const union address *b) {
 
 struct transport *table_find_transport(struct table *table, const union address *address) {
     uint32_t slot = map_get(&table->by_address, address_key(address));
-    if (slot == MAP_NONE || !same_address(&table->transports[slot].address, address))
+    if (slot == MAP_NONE || !same_address(&table->transports[slot].path.peer, address))
         return NULL;
     return &table->transports[slot];
 }

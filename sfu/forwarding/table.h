@@ -8,10 +8,9 @@
 #ifndef ANTIPHON_TABLE_H
 #define ANTIPHON_TABLE_H
 
-#include <netinet/in.h>
-
 #include "history.h"
 #include "map.h"
+#include "path.h"
 #include "receive.h"
 #include "rewrite.h"
 #include "srtp.h"
@@ -19,6 +18,8 @@
 #define MAX_ENCODINGS 4
 /* An authentic peer that sends more unknown SSRCs than this is cut off before libsrtp allocates a stream for each. */
 #define MAX_UNKNOWN_SSRCS 16
+/* Likewise for senders of RTCP. Browsers report with one SSRC of their own, or with that of what they send. */
+#define MAX_RTCP_SSRCS 8
 #define CNAME_ROOM 256
 
 /* What the end of a DTLS handshake brings. */
@@ -38,22 +39,17 @@ struct consumer_list {
     uint32_t indices[];
 };
 
-union address {
-    struct sockaddr any;
-    struct sockaddr_in v4;
-    struct sockaddr_in6 v6;
-};
-
 struct transport {
     struct association *association; /* NULL until SRTP keys are known */
-    union address address;
-    socklen_t address_length; /* 0 until an address is bound */
+    struct path path; /* peer_length 0 until an address is bound */
     bool active;
     uint8_t unknown_count;
     uint32_t generation;
     uint32_t first_track; /* head of a list through track.next_on_transport, or MAP_NONE */
     uint64_t unknown_reported_ns;
     uint32_t unknown_ssrcs[MAX_UNKNOWN_SSRCS];
+    uint32_t rtcp_ssrcs[MAX_RTCP_SSRCS]; /* senders of RTCP that are no encodings */
+    uint8_t rtcp_count;
     counter packets_in, bytes_in, packets_out, bytes_out, auth_failed, replayed;
 };
 
@@ -110,7 +106,7 @@ void table_reap(struct table *table);
 
 bool table_add_transport(struct table *table, uint32_t slot, uint32_t generation);
 bool table_remove_transport(struct table *table, uint32_t slot);
-bool table_bind(struct table *table, uint32_t slot, const union address *address, socklen_t length);
+bool table_bind(struct table *table, uint32_t slot, const struct path *path);
 bool table_set_association(struct table *table, uint32_t slot, struct association *association);
 /* Takes the history over, also where it fails. */
 bool table_add_track(struct table *table, uint32_t track, uint32_t slot, uint32_t clock_rate, uint8_t payload_type,

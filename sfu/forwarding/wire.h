@@ -17,6 +17,7 @@
     X(oversized, "longer than the receive buffer")                                                                     \
     X(bad_version, "first byte belongs to none of STUN, DTLS and RTP version 2 (RFC 7983)")                            \
     X(bad_stun, "STUN without the magic cookie or with a wrong length")                                                \
+    X(bad_source, "source port 0, which cannot be answered")                                                           \
     X(unknown_address, "DTLS or RTP from an address that no transport is bound to")                                    \
     X(no_keys, "RTP or RTCP before the DTLS handshake has ended")                                                      \
     X(auth_failed, "SRTP or SRTCP authentication failed")                                                              \
@@ -43,6 +44,9 @@ enum drop_reason {
         DROP_COUNT,
     DROP_NONE = DROP_COUNT
 };
+
+/* What callers reserve for one value of each. */
+enum { MAX_DROP_REASONS = DROP_COUNT };
 
 /* RFC 7983 7, as far as a shard speaks it; RFC 5761 4 tells RTCP from RTP. */
 enum packet_kind { PACKET_STUN, PACKET_DTLS, PACKET_RTP, PACKET_RTCP, PACKET_OTHER };

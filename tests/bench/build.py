@@ -21,7 +21,7 @@ def traffic_library() -> ctypes.CDLL:
     """tests/bench/native/traffic.c, its functions typed. ctypes releases the GIL while they run."""
     target = native_build.build(native_build.BUILD / "bench" / "traffic.so", [NATIVE / "traffic.c"], ["-shared", "-fPIC", *OPTIMISED])
     library = ctypes.CDLL(target)
-    library.send_packets.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_long, ctypes.c_long, ctypes.c_long]
+    library.send_packets.argtypes = [ctypes.c_int, ctypes.c_char_p, ctypes.c_long, ctypes.c_long, ctypes.c_long, ctypes.c_int]
     library.send_packets.restype = ctypes.c_long
     library.count_packets.argtypes = [ctypes.POINTER(ctypes.c_int), ctypes.c_int]
     library.count_packets.restype = ctypes.c_long

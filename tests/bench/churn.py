@@ -123,7 +123,7 @@ class Churn:
         before = self.loop.totals()
         sender = threading.Thread(
             target=self.traffic.send_packets,
-            args=(self.publisher.fileno(), packets, count, len(packets) // count, int(1e9 / PACKETS_PER_S)),
+            args=(self.publisher.fileno(), packets, count, len(packets) // count, int(1e9 / PACKETS_PER_S), -1),
         )
         sender.start()
         start, changes = time.monotonic(), 0

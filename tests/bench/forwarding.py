@@ -134,7 +134,7 @@ class Bench:
         before = self.loop.totals()
         counted = 0
         for packets in prepared:
-            self.traffic.send_packets(self.publisher.fileno(), packets, burst, self.packet_bytes, 0)
+            self.traffic.send_packets(self.publisher.fileno(), packets, burst, self.packet_bytes, 0, -1)
             counted += self.received(burst * self.consumers)
         after = self.loop.totals()
         if counted != bursts * burst * self.consumers:
@@ -142,13 +142,19 @@ class Bench:
         return counted / ((after.cpu_ns - before.cpu_ns) / 1e9)
 
     def latency(self, packets_per_s: float, seconds: float) -> tuple[float, float, float]:
-        """p50, p99 and maximum in microseconds at a paced load, from the loop's own histogram."""
+        """p50, p99 and maximum in microseconds at a paced load, from the loop's own histogram.
+
+        The loop shares a core with the Python thread, which never rests; the load comes from another core, where there is one.
+        """
         count = max(20, int(packets_per_s * seconds))
         prepared = self.packets(count)
         before = self.loop.totals()
+        cores = sorted(os.sched_getaffinity(0))
+        for thread in (0, self.loop.thread_id):
+            os.sched_setaffinity(thread, cores[:1])
         sender = threading.Thread(
             target=self.traffic.send_packets,
-            args=(self.publisher.fileno(), prepared, count, self.packet_bytes, int(1e9 / packets_per_s)),
+            args=(self.publisher.fileno(), prepared, count, self.packet_bytes, int(1e9 / packets_per_s), cores[-1]),
         )
         sender.start()
         counted = 0
@@ -160,6 +166,8 @@ class Bench:
         sender.join()
         counted += self.received(count * self.consumers - counted)
         after = self.loop.totals()
+        for thread in (0, self.loop.thread_id):
+            os.sched_setaffinity(thread, cores)
         counts = [b - a for a, b in zip(before.latency_ns, after.latency_ns, strict=True)]
         return percentile(counts, 0.5), percentile(counts, 0.99), percentile(counts, 1.0)
 

@@ -53,14 +53,17 @@ int __wrap_sendmmsg(int fd, struct mmsghdr *headers, unsigned count, int flags) 
 }
 
 /* Peers 0..3 are IPv4, 4..7 IPv6. */
-static socklen_t peer_address(uint32_t peer, union address *address) {
-    memset(address, 0, sizeof *address);
+static struct path path_of(uint32_t peer) {
+    struct path path = {.has_local = (peer & 1) != 0, .local = {127, 0, 0, 1}};
     if (peer < 4) {
-        address->v4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = (in_port_t)peer, .sin_addr = {0x0100007F}};
-        return sizeof address->v4;
+        path.peer.v4 = (struct sockaddr_in){.sin_family = AF_INET, .sin_port = htons((in_port_t)(peer + 1)), .sin_addr = {0x0100007F}};
+        path.peer_length = sizeof path.peer.v4;
+    } else {
+        path.peer.v6 = (struct sockaddr_in6){
+            .sin6_family = AF_INET6, .sin6_port = htons((in_port_t)(peer + 1)), .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+        path.peer_length = sizeof path.peer.v6;
     }
-    address->v6 = (struct sockaddr_in6){.sin6_family = AF_INET6, .sin6_port = (in_port_t)peer, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
-    return sizeof address->v6;
+    return path;
 }
 
 static uint64_t traces(void) {
@@ -71,8 +74,7 @@ static uint64_t traces(void) {
 }
 
 static void receive(uint32_t peer, const uint8_t *bytes, size_t length) {
-    union address from;
-    peer_address(peer, &from);
+    struct path from = path_of(peer);
     /* A block of exactly this size, so that a byte too far is noticed. */
     uint8_t *datagram = malloc(length ? length : 1);
     check(datagram != NULL);
@@ -106,9 +108,8 @@ static void list_consumers(uint32_t track, uint32_t count) {
 static void add_track(uint32_t track, uint32_t slot) { loop_add_track(&loop, track, slot, 48000, 111, 1); }
 
 static void bind_peer(uint32_t slot, uint32_t peer) {
-    union address address;
-    socklen_t length = peer_address(peer, &address);
-    loop_bind(&loop, slot, &address, length);
+    struct path path = path_of(peer);
+    loop_bind(&loop, slot, &path);
 }
 
 static void begin(void) {
@@ -141,7 +142,7 @@ static void drain_events(void) {
 static void step(void) {
     uint32_t what = take(32);
     uint16_t numbers[3];
-    union address address;
+    struct path path;
     switch (what) {
     default: { /* 12 to 29: a datagram of a peer, its length in the next two bytes */
         uint32_t peer = take(8);
@@ -174,7 +175,8 @@ static void step(void) {
         break;
     case 31:
         kernel_mood = (uint8_t)take(4);
-        loop_send(&loop, &address, peer_address(take(8), &address), (const uint8_t *)"\0STUN", 1 + take(4));
+        path = path_of(take(8));
+        loop_send(&loop, &path, (const uint8_t *)"\0STUN", 1 + take(4));
         drain_events();
         break;
     }

@@ -1,9 +1,8 @@
 /* traffic.c: a benchmark's packets in bulk, called by ctypes without the GIL: send prepared datagrams, count received ones. */
 #include <errno.h>
-#include <poll.h>
+#include <sched.h>
 #include <stdint.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 
@@ -15,12 +14,15 @@ static uint64_t now_ns(void) {
     return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
-/* Send `count` datagrams of `size` bytes each, lying one behind the other, at `interval_ns` distance (0: at once). Returns how many
- * the kernel took. */
-long send_packets(int fd, const uint8_t *bytes, long count, long size, long interval_ns) {
-    /* A paced load must not come in the bursts that the scheduler makes of a thread that competes with the busy Python thread. */
-    if (interval_ns)
-        setpriority(PRIO_PROCESS, 0, -15);
+/* Send `count` datagrams of `size` bytes each, lying one behind the other, at `interval_ns` distance (0: at once), from core `cpu` (-1:
+ * any). Returns how many the kernel took. */
+long send_packets(int fd, const uint8_t *bytes, long count, long size, long interval_ns, int cpu) {
+    if (cpu >= 0) {
+        cpu_set_t set;
+        CPU_ZERO(&set);
+        CPU_SET(cpu, &set);
+        sched_setaffinity(0, sizeof set, &set);
+    }
     uint64_t start = now_ns();
     long sent = 0;
     for (long i = 0; i < count; i++) {

@@ -95,6 +95,8 @@ class RunningLoop:
     def __init__(self, host: str = "127.0.0.1", **limits: int) -> None:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         server = socket.socket(family, socket.SOCK_DGRAM)
+        if family == socket.AF_INET6:
+            server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
         server.bind((host, 0))
         server.setblocking(False)

@@ -82,6 +82,25 @@ class TestForwarding:
             publisher.send(rtp(1, payload=b"six"))
             assert listener.receive().endswith(b"six")
 
+    @pytest.mark.parametrize(("anywhere", "asked"), [("0.0.0.0", "127.0.0.3"), ("::", "::1")])
+    def test_answers_and_media_leave_from_the_address_that_was_asked(self, anywhere: str, asked: str) -> None:
+        """RFC 8445 7.2.5.2.1: a peer discards answers from another address."""
+        with RunningLoop(anywhere) as loop:
+            loop.host = asked
+            slot, peer = loop.peer(bound=False)  # its socket is connected: the kernel drops what comes from elsewhere
+            peer.socket.send(b"\x00\x01\x00\x00\x21\x12\xa4\x42" + bytes(12))
+            (request,) = loop.events()
+            assert isinstance(request, _native.StunReceived)
+            assert request.address == (*peer.address, asked)
+            loop.native.send(request.address, b"\x01\x01answer")
+            assert peer.socket.recv(2048) == b"\x01\x01answer"
+            loop.native.bind_address(slot, request.address)
+            loop.track(0, slot, SSRC)
+            loop.consumer(0, slot, ssrc=9000)
+            loop.native.set_consumers(0, [0])
+            peer.send(rtp(1, payload=b"echo"))
+            assert peer.receive().endswith(b"echo")
+
     def test_media_follows_an_address_that_moves(self, loop: RunningLoop) -> None:
         publisher, (listener,) = call(loop)
         publisher.send(rtp(1))
@@ -235,6 +254,23 @@ class TestDrops:
         publisher.send(rtp(1))
         assert listener.receive()
 
+    def test_too_many_rtcp_senders(self, loop: RunningLoop) -> None:
+        publisher, _ = call(loop)
+        for ssrc in range(40):
+            publisher.send_rtcp(struct.pack("!BBHI", 0x80, 201, 1, ssrc))
+        loop.wait_drop("too_many_ssrcs", 32)
+        publisher.send_rtcp(struct.pack("!BBHI", 0x80, 201, 1, SSRC))  # that of an encoding always may
+        assert len(loop.events(9)) == 9
+        assert loop.native.drops()["too_many_ssrcs"] == 32
+
+    @pytest.mark.skipif(os.geteuid() != 0, reason="only root may send from port 0, through a raw socket")
+    def test_source_port_zero(self, loop: RunningLoop) -> None:
+        stun = b"\x00\x01\x00\x00\x21\x12\xa4\x42" + bytes(12)
+        with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP) as raw:
+            raw.sendto(struct.pack("!HHHH", 0, loop.port, 8 + len(stun), 0) + stun, ("127.0.0.1", 0))
+        loop.wait_drop("bad_source")
+        assert loop.native.events() == []
+
     def test_unread_events_fill_the_ring_and_are_counted(self, loop: RunningLoop) -> None:
         stranger = Peer(loop.port)
         loop.peers.append(stranger)
@@ -247,7 +283,21 @@ class TestDrops:
         publisher, (listener,) = call(loop)
         publisher.send(rtp(1))
         assert listener.receive()
-        assert len(loop.native.events(5000)) > 500
+        assert len(loop.native.events(5000)) > 400
+
+    def test_strangers_stun_leaves_room_for_those_who_are_known(self, loop: RunningLoop) -> None:
+        stranger = Peer(loop.port)
+        loop.peers.append(stranger)
+        request = b"\x00\x01\x03\xe8\x21\x12\xa4\x42" + bytes(12) + bytes(1000)
+        for _ in range(1000):
+            stranger.socket.send(request)
+        loop.wait_drop("ring_full")
+        slot, peer = loop.peer()
+        peer.socket.send(request)
+        peer.send_rtcp(struct.pack("!BBHI", 0x80, 201, 1, 7))
+        wait_until(lambda: loop.native.transport_counters(slot).packets_in == 1, "RTCP")
+        known = [event for event in loop.native.events(5000) if getattr(event, "address", None) == peer.address or hasattr(event, "slot")]
+        assert [type(event) for event in known] == [_native.StunReceived, _native.RtcpReceived]
 
 
 class TestEvents:

@@ -60,7 +60,7 @@ bool srtp_protect_rtp(struct srtp_keys *keys, uint8_t *packet, size_t header_len
     if (reason != DROP_NONE || view.payload_offset != header_length || view.sequence != (uint16_t)index || index >> 48)
         abort();
 #ifdef ANTIPHON_DEBUG
-    nonce_audit(keys->identity, packet, *length, index);
+    nonce_audit(keys->identity, read_u32(packet + 8), packet, *length, index);
 #else
     (void)keys;
 #endif

@@ -27,8 +27,7 @@ enum { SSRC = 1000, OTHER_SSRC = 2000, OTHER_SSRCS = 6, PATIENCE_S = 30 };
 
 static struct loop *loop;
 static int peers[PEERS]; /* sockets; those from FIRST_IPV6 on are IPv6. Peers 0 to 2 belong to the slots of the same number, the rest to anyone */
-static union address addresses[PEERS];
-static socklen_t address_lengths[PEERS];
+static struct path paths[PEERS];
 static _Atomic bool done;
 static uint64_t sent_steady, heard_steady, sent_stun; /* the generator's; main reads them after it has joined */
 
@@ -123,7 +122,7 @@ static uint32_t any(uint32_t limit) { return pick(&now.random, limit); }
 static void add_transport(uint32_t slot, unsigned peer) {
     struct srtp_keys *keys = srtp_keys_new(PROFILE_AEAD_AES_128_GCM, NULL, NULL, true);
     CHECK(loop_add_transport(loop, slot, slot) == LOOP_OK);
-    CHECK(loop_bind(loop, slot, &addresses[peer], address_lengths[peer]) == LOOP_OK);
+    CHECK(loop_bind(loop, slot, &paths[peer]) == LOOP_OK);
     CHECK(loop_set_association(loop, slot, association_new(keys, slot + 1, 4, "antiphon", 8)) == LOOP_OK);
     now.transports[slot] = true;
 }
@@ -211,7 +210,7 @@ static void change_something(void) {
         break;
     case 1:
         if (now.transports[slot])
-            CHECK(loop_bind(loop, slot, &addresses[peer], address_lengths[peer]) == LOOP_OK);
+            CHECK(loop_bind(loop, slot, &paths[peer]) == LOOP_OK);
         break;
     case 2: change_track(); break;
     case 3:
@@ -230,7 +229,7 @@ static void change_something(void) {
         if (now.consumer_slots[consumer])
             CHECK(loop_retransmit(loop, consumer, 0, sequences, 4) == LOOP_OK);
         break;
-    case 7: CHECK(loop_send(loop, &addresses[peer], address_lengths[peer], (const uint8_t *)"\0STUN", 5) != LOOP_INVALID); break; /* the ring may be full */
+    case 7: CHECK(loop_send(loop, &paths[peer], (const uint8_t *)"\0STUN", 5) != LOOP_INVALID); break; /* the ring may be full */
     case 8: read_counters(); break;
     case 9: take_events(); break;
     case 10:
@@ -254,7 +253,7 @@ static void set_up(void) {
     int sockets[2] = {open_socket(AF_INET, &at[0], &lengths[0]), open_socket(AF_INET6, &at[1], &lengths[1])};
     for (unsigned i = 0; i < PEERS; i++) {
         unsigned family = i >= FIRST_IPV6;
-        peers[i] = open_socket(family ? AF_INET6 : AF_INET, &addresses[i], &address_lengths[i]);
+        peers[i] = open_socket(family ? AF_INET6 : AF_INET, &paths[i].peer, &paths[i].peer_length);
         CHECK(connect(peers[i], &at[family].any, lengths[family]) == 0);
     }
     loop = loop_create(sockets, 2, SLOTS, TRACKS, CONSUMERS);
