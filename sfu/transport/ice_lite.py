@@ -20,8 +20,9 @@ from typing import Any, Final, NamedTuple
 
 from aioice import stun
 
-Address = tuple[str, int]
-"""Numeric host and port."""
+Address = tuple[str, int] | tuple[str, int, str]
+"""Numeric host and port of a peer, and which of our addresses it came to, where the socket is bound to all: what goes there leaves from
+that one (RFC 8445 7.2.5.2.1)."""
 
 UFRAG_LENGTH: Final = 16
 """Characters of a local ufrag: base32 of slot (3 bytes), generation (2 bytes) and 5 random bytes. RFC 8445 5.3 asks for
