@@ -89,8 +89,8 @@ class Play:
         world.now += 1
         match kind:
             case "say":
-                self.world.say(self.people[first], self.message(self.people[first], second))
-                self.answer_all_but_last()
+                self.answer_calls_of(self.people[first])
+                world.say(self.people[first], self.message(self.people[first], second))
             case "answer" if world.held:
                 world.answer(first)
             case "event" if self.people[first].participant is not None:
@@ -109,9 +109,9 @@ class Play:
         self.rooms += [room.room_id for room in self.signaling.rooms if room.room_id not in self.rooms]
         self.check_loads()
 
-    def answer_all_but_last(self) -> None:
-        """One call is under way at most, so that no client has two."""
-        while len(self.world.held) > 1:
+    def answer_calls_of(self, session: Session) -> None:
+        """One client's messages are carried out one at a time: nothing of it may be under way when it says the next thing."""
+        while any(getattr(call.command, "user_id", None) == session.user_id for call in self.world.held):
             self.world.answer()
 
     def fail_all(self) -> None:
