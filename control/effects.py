@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from control.limits import TokenBucket
 from control.messages import ServerMessage
 from control.rooms import Participant
 from sfu.protocol import Command, Result, ShardId, UserId
@@ -15,13 +16,14 @@ class Session:
     """One signaling client: what it registered as and where it is.
 
     It has no socket: the adapter knows which socket a session has at the moment, so that a session may outlive one.
-    ``closed``: it has left for good; what is still answered for it is thrown away.
+    ``closed``: it has left for good; what is still answered for it is thrown away. ``new_rooms``: its share of ``create_room``.
     """
 
     user_id: UserId | None = None
     username: str = ""
     participant: Participant | None = None
     closed: bool = False
+    new_rooms: TokenBucket = field(default_factory=TokenBucket)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 INNOCENT: Final = frozenset(
@@ -21,6 +21,26 @@ INNOCENT: Final = frozenset(
 
 
 @dataclass(slots=True)
+class TokenBucket:
+    """A rate with bursts: full at first, each thing allowed takes one token."""
+
+    tokens: float = -1.0
+    _at: float = 0.0
+
+    def fill(self, now: float, per_s: float, burst: float) -> None:
+        """Give back what has accrued since the last time: ``per_s`` tokens a second, at most ``burst``."""
+        self.tokens = burst if self.tokens < 0 else min(burst, self.tokens + (now - self._at) * per_s)
+        self._at = now
+
+    def take(self) -> bool:
+        """Whether there was a token; it is gone now."""
+        if self.tokens < 1:
+            return False
+        self.tokens -= 1
+        return True
+
+
+@dataclass(slots=True)
 class SocketLimits:
     """Token bucket of messages, and errors in a row.
 
@@ -32,22 +52,19 @@ class SocketLimits:
     per_s: float
     burst: float
     errors_in_a_row: int
-    _tokens: float = -1.0
-    _at: float = 0.0
+    _bucket: TokenBucket = field(default_factory=TokenBucket)
     _errors: int = 0
     _over_rate: int = 0
 
     def allow(self, now: float) -> bool:
         """Whether one more message at ``now`` is within the rate."""
-        self._tokens = self.burst if self._tokens < 0 else min(self.burst, self._tokens + (now - self._at) * self.per_s)
-        self._at = now
-        if self._tokens >= self.burst / 2:
+        self._bucket.fill(now, self.per_s, self.burst)
+        if self._bucket.tokens >= self.burst / 2:
             self._over_rate = 0
-        if self._tokens < 1:
-            self._over_rate += 1
-            return False
-        self._tokens -= 1
-        return True
+        if self._bucket.take():
+            return True
+        self._over_rate += 1
+        return False
 
     def answered(self, errors: list[str]) -> None:
         """A message was carried out; ``errors``: codes of the errors that it got."""

@@ -23,7 +23,7 @@ MAX_CANDIDATE_CHARS: Final = 1024
 ERROR_CODES: Final[dict[str, str]] = {
     "invalid_message": "The frame is not one JSON object, or a field is missing, of the wrong type or out of bounds.",
     "unknown_type": "The server knows no message of this type.",
-    "rate_limited": "More messages a second than allowed; this one was not looked at.",
+    "rate_limited": "More messages a second, or rooms a minute, than allowed; this one was not carried out.",
     "not_registered": "The first message must be `register`.",
     "already_registered": "`register` was sent twice on one socket.",
     "invalid_username": "The name is empty, too long, or has control characters.",
@@ -231,11 +231,16 @@ class ServerDraining(_Message, frozen=True, kw_only=True, tag="server_draining")
 
 
 class Error(_Message, frozen=True, kw_only=True, tag="error"):
-    """``message``: a sentence for people; ``code``: one of :data:`ERROR_CODES`; ``request``: the ``type`` that caused it."""
+    """``message``: a sentence for people; ``code``: one of :data:`ERROR_CODES`; ``request``: the ``type`` that caused it.
+
+    ``consumer_id``, ``publisher_user_id``: what the request named, where it named one; otherwise they are missing.
+    """
 
     message: str
     code: str
     request: str | None = None
+    consumer_id: ConsumerId | msgspec.UnsetType = msgspec.UNSET
+    publisher_user_id: UserId | msgspec.UnsetType = msgspec.UNSET
 
 
 ServerMessage = (

@@ -147,10 +147,6 @@ class Rooms:
     def idle_longer_than(self, seconds: float, now: float) -> list[Room]:
         return [room for room in self._rooms.values() if room.idle_since is not None and now - room.idle_since >= seconds]
 
-    def longest_idle(self) -> Room | None:
-        idle = [room for room in self._rooms.values() if room.idle_since is not None]
-        return min(idle, key=lambda room: room.idle_since or 0.0, default=None)
-
     def _count(self, room: Room, people: int) -> None:
         if room.shard is not None:
             self.load(room.shard).people += people

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import os
 import signal
@@ -106,7 +107,7 @@ class Control:
         """Start, serve until a signal, stop. Raises :class:`StartError`."""
         config = self._config
         loop = asyncio.get_running_loop()
-        limits = Limits(config.username_chars, config.room_participants, config.rooms, config.room_grace_s)
+        limits = Limits(**{limit.name: getattr(config, limit.name) for limit in dataclasses.fields(Limits)})
         dispatcher = Dispatcher(Signaling(limits), loop.time)
         shards = Shards(dispatcher, ShardTimes(config.command_timeout_ms / 1000, config.heartbeat_timeout_ms / 1000))
         dispatcher.shards = shards

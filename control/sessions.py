@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final, TypedDict
 
+import msgspec
 import structlog
 
 from control import messages as m
@@ -27,6 +28,14 @@ UNSENT: Final[_Unsent] = {"request_id": p.RequestId(0), "deadline_unix_ms": 0}
 """Fields of a command that control.shards has not yet numbered and dated."""
 
 
+Request = str | m.ClientMessage
+"""What an error is about: the message, whose ids the error repeats, or its ``type`` where it has none."""
+
+
+def request_type(request: Request) -> str:
+    return request if isinstance(request, str) else m.message_type(request)
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The operator's bounds (control/config.py describes each)."""
@@ -34,6 +43,8 @@ class Limits:
     username_chars: int = 64
     room_participants: int = 1000
     rooms: int = 10_000
+    rooms_per_minute: float = 10.0
+    room_burst: int = 20
     room_grace_s: float = 300.0
 
 
@@ -79,12 +90,19 @@ class Sessions:
     def to_room(self, room: Room, message: m.ServerMessage) -> Send:
         return Send(self.of(room.participants.values()), message)
 
-    def error(self, session: Session, code: str, request: str | None, message: str | None = None) -> list[Effect]:
+    def error(self, session: Session, code: str, request: Request | None, message: str | None = None) -> list[Effect]:
         """An ``error`` to one client. ``message``: default is the sentence of the code."""
         self.errors[code] += 1
-        return [Send((session,), m.Error(message=message or m.ERROR_CODES[code], code=code, request=request))]
+        error = m.Error(
+            message=message or m.ERROR_CODES[code],
+            code=code,
+            request=None if request is None else request_type(request),
+            consumer_id=getattr(request, "consumer_id", msgspec.UNSET),
+            publisher_user_id=getattr(request, "publisher_user_id", msgspec.UNSET),
+        )
+        return [Send((session,), error)]
 
-    def failed(self, session: Session, outcome: Refused | Unanswered, request: str) -> list[Effect]:
+    def failed(self, session: Session, outcome: Refused | Unanswered, request: Request) -> list[Effect]:
         """What a client is told when the shard refused or did not answer; repairs what can be repaired."""
         if isinstance(outcome, Unanswered):
             return self.error(session, "shard_unavailable", request, f"The room's media server does not answer: {outcome.reason}.")
@@ -93,7 +111,7 @@ class Sessions:
             # Control knows better: the shard has lost a join. Say it again, so that the client's next try succeeds.
             return [*self.rejoin(participant), *self.error(session, "shard_unavailable", request)]
         if outcome.code not in m.ERROR_CODES:
-            log.error("shard refused with an unknown code", code=outcome.code, message=outcome.message, request=request)
+            log.error("shard refused with an unknown code", code=outcome.code, message=outcome.message, request=request_type(request))
             return self.error(session, "shard_unavailable", request)
         return self.error(session, outcome.code, request, outcome.message)
 
@@ -108,7 +126,9 @@ class Sessions:
             effects.append(Tell(shard, p.SetMuted(**UNSENT, room_id=room_id, user_id=user_id, muted=True)))
         return effects
 
-    def settled(self, session: Session, participant: Participant, shard: p.ShardId, outcome: Outcome, request: str) -> list[Effect] | None:
+    def settled(
+        self, session: Session, participant: Participant, shard: p.ShardId, outcome: Outcome, request: Request
+    ) -> list[Effect] | None:
         """What to do instead of going on with ``outcome``; None if it is a result for somebody who is still there."""
         if session.participant is not participant:
             return []  # left meanwhile: LeaveRoom was sent behind this command and frees what it made

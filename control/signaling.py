@@ -48,7 +48,7 @@ class Signaling:
             case m.Register():
                 return self._register(session, message)
         if session.user_id is None:
-            return self.sessions.error(session, "not_registered", kind)
+            return self.sessions.error(session, "not_registered", message)
         match message:
             case m.CreateRoom():
                 return self._create_room(session, now)
@@ -56,7 +56,7 @@ class Signaling:
                 return self._join_room(session, message)
         participant = session.participant
         if participant is None:
-            return self.sessions.error(session, "not_in_room", kind)
+            return self.sessions.error(session, "not_in_room", message)
         match message:
             case m.LeaveRoom():
                 return [*self._leave(session, participant, now), Send((session,), m.RoomLeft())]
@@ -127,11 +127,13 @@ class Signaling:
     def _create_room(self, session: Session, now: float) -> list[Effect]:
         if session.participant is not None:
             return self.sessions.error(session, "already_in_room", "create_room")
+        session.new_rooms.fill(now, self.limits.rooms_per_minute / 60, self.limits.room_burst)
+        if not session.new_rooms.take():
+            text = f"You may make {self.limits.rooms_per_minute:g} rooms a minute; wait a little, or join one."
+            return self.sessions.error(session, "rate_limited", "create_room", text)
         if len(self.rooms) >= self.limits.rooms:
-            idle = self.rooms.longest_idle()
-            if idle is None:
-                return self.sessions.error(session, "too_many_rooms", "create_room")
-            self.rooms.delete(idle)
+            # Idle ones are somebody's too, until their grace is over: a stranger's wish for a room must not end them.
+            return self.sessions.error(session, "too_many_rooms", "create_room")
         room = self.rooms.create(now)
 
         def undo() -> None:

@@ -88,7 +88,7 @@ class ClientSocket:
 
     def deliver(self, text: str, error: str | None) -> None:
         """Queue one frame. A client that does not read what it is sent is cut, so that nobody waits for it."""
-        if error is not None and error != "rate_limited":  # the reader's, and counted by the limits themselves
+        if error is not None:
             self._errors.append(error)
         if self._closing is not None or self._too_slow.is_set():
             return
@@ -141,7 +141,9 @@ class ClientSocket:
             self._refuse_rate()
 
     def _refuse_rate(self) -> None:
+        earlier = len(self._errors)
         self._dispatcher.apply(self._dispatcher.signaling.rate_limited(self._session))
+        del self._errors[earlier:]  # not of the message that is being carried out, and counted by the limits themselves
         self._close_if_exceeded()
 
     async def _work(self) -> None:

@@ -221,6 +221,15 @@ class TestLimits:
             assert await closed(client) == (1008, "too many messages")
         assert site.dispatcher.signaling.sessions.errors["rate_limited"] == 20
 
+    async def test_rooms_made_too_fast_count_as_errors(self, site: Site) -> None:
+        async with site.connect() as client:
+            await say(client, type="register", username="Ann")
+            for _ in range(40):
+                await say(client, type="create_room")
+                await say(client, type="leave_room")
+            await hear(client, "error")
+            assert await closed(client) == (1008, "too many errors in a row")
+
     async def test_a_client_that_reads_nothing_is_closed_and_nobody_waits(self) -> None:
         bounds = SocketBounds(messages_per_s=1e6, message_burst=1e6, queue_bytes=65536)
         async with running(bounds) as site, site.connect(sock=narrow_socket(site.port), max_queue=1) as deaf, site.connect() as other:
