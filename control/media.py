@@ -9,7 +9,7 @@ import structlog
 from control import messages as m
 from control.effects import Call, Effect, Outcome, Send, Session, Tell, Unanswered
 from control.rooms import Participant, Room
-from control.sessions import UNSENT, Sessions
+from control.sessions import UNSENT, Request, Sessions, request_type
 from sfu import protocol as p
 
 log = structlog.get_logger("antiphon.signaling")
@@ -31,7 +31,7 @@ class Media:
         shard = self._sessions.room_of(participant).shard
         if shard is None:
             text = "The room waits for a media server; you are told by room_moved when it has one."
-            return self._sessions.error(session, "shard_unavailable", kind, text)
+            return self._sessions.error(session, "shard_unavailable", message, text)
         match message:
             case m.CreatePublisher():
                 return self._create_publisher(session, participant, shard)
@@ -127,16 +127,15 @@ class Media:
     # ------------------------------------------------------------------------------------------ consumers
 
     def _create_consumer(self, session: Session, participant: Participant, shard: p.ShardId, message: m.CreateConsumer) -> list[Effect]:
-        request = "create_consumer"
         heard, room = message.publisher_user_id, self._sessions.room_of(participant)
         missing = _why_not_heard(room, heard)
         if missing is not None:
-            return self._sessions.error(session, missing, request)
+            return self._sessions.error(session, missing, message)
         room_id, user_id = participant.room_id, participant.user_id
         consumer_id = p.ConsumerId(str(uuid.uuid4()))
 
         def then(outcome: Outcome, now: float) -> list[Effect]:
-            instead = self._sessions.settled(session, participant, shard, outcome, request)
+            instead = self._sessions.settled(session, participant, shard, outcome, message)
             if isinstance(outcome, Unanswered) and session.participant is participant:
                 close = p.CloseConsumer(**UNSENT, room_id=room_id, user_id=user_id, consumer_id=consumer_id)
                 return [Tell(shard, close), *(instead or [])]
@@ -144,9 +143,9 @@ class Media:
                 return instead
             missing = _why_not_heard(room, heard)
             if missing is not None:  # gone meanwhile, and the consumer with it
-                return self._sessions.error(session, missing, request)
+                return self._sessions.error(session, missing, message)
             if not isinstance(outcome, p.Offer):
-                return self._unexpected(session, outcome, request)
+                return self._unexpected(session, outcome, message)
             participant.consumers[consumer_id] = heard
             created = m.ConsumerCreated(consumer_id=consumer_id, publisher_user_id=heard, sdp=outcome.sdp)
             candidates = [m.ConsumerIceCandidate(consumer_id=consumer_id, candidate=line) for line in outcome.candidates]
@@ -158,10 +157,10 @@ class Media:
 
     def _consumer_answer(self, session: Session, participant: Participant, shard: p.ShardId, message: m.ConsumerAnswer) -> list[Effect]:
         if message.consumer_id not in participant.consumers:
-            return self._sessions.error(session, "consumer_not_found", "consumer_answer")
+            return self._sessions.error(session, "consumer_not_found", message)
 
         def then(outcome: Outcome, now: float) -> list[Effect]:
-            return self._sessions.settled(session, participant, shard, outcome, "consumer_answer") or []
+            return self._sessions.settled(session, participant, shard, outcome, message) or []
 
         room_id, user_id = participant.room_id, participant.user_id
         answer = p.AnswerConsumer(**UNSENT, room_id=room_id, user_id=user_id, consumer_id=message.consumer_id, sdp=message.sdp)
@@ -170,10 +169,10 @@ class Media:
     def _close_consumer(self, session: Session, participant: Participant, shard: p.ShardId, message: m.CloseConsumer) -> list[Effect]:
         consumer_id = message.consumer_id
         if consumer_id not in participant.consumers:
-            return self._sessions.error(session, "consumer_not_found", "close_consumer")
+            return self._sessions.error(session, "consumer_not_found", message)
 
         def then(outcome: Outcome, now: float) -> list[Effect]:
-            instead = self._sessions.settled(session, participant, shard, outcome, "close_consumer")
+            instead = self._sessions.settled(session, participant, shard, outcome, message)
             if instead is not None:
                 if isinstance(outcome, Unanswered) and session.participant is participant:
                     return [Tell(shard, close), *instead]
@@ -187,15 +186,15 @@ class Media:
 
     def _consumer_candidate(self, session: Session, participant: Participant, message: m.ConsumerIceCandidate) -> list[Effect]:
         if message.consumer_id not in participant.consumers:
-            return self._sessions.error(session, "consumer_not_found", "consumer_ice_candidate")
-        return self._check_candidate(session, message.candidate, "consumer_ice_candidate")
+            return self._sessions.error(session, "consumer_not_found", message)
+        return self._check_candidate(session, message.candidate, message)
 
-    def _check_candidate(self, session: Session, line: str, request: str) -> list[Effect]:
+    def _check_candidate(self, session: Session, line: str, request: Request) -> list[Effect]:
         # RFC 8445 2.5: a lite agent makes no checks of its own, so the client's candidates are of no use to the shard.
         return [] if m.is_candidate(line) else self._sessions.error(session, "invalid_candidate", request)
 
-    def _unexpected(self, session: Session, outcome: Outcome, request: str) -> list[Effect]:
-        log.error("shard answered with a result of the wrong kind", request=request, result=type(outcome).__name__)
+    def _unexpected(self, session: Session, outcome: Outcome, request: Request) -> list[Effect]:
+        log.error("shard answered with a result of the wrong kind", request=request_type(request), result=type(outcome).__name__)
         return self._sessions.error(session, "shard_unavailable", request)
 
     # ------------------------------------------------------------------------------------------ what shards tell

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from control import messages as m
@@ -161,13 +162,32 @@ class TestRooms:
         world.run(world.signaling.tick(world.now))
         assert codes(world.say(ann, room)) == [("room_not_found", "join_room")]
 
-    def test_the_longest_idle_room_makes_way_for_a_new_one(self, make_world: Any) -> None:
-        world = make_world(Limits(rooms=1))
+    def test_a_full_server_takes_no_new_room_and_idle_ones_keep_their_grace(self, make_world: Any) -> None:
+        world = make_world(Limits(rooms=1, room_grace_s=10))
         ann, bo = world.host(), world.guest("Bo")
+        room = m.JoinRoom(room_id=ann.participant.room_id)
         assert codes(world.say(bo, m.CreateRoom())) == [("too_many_rooms", "create_room")]
-        world.end(ann)
+        world.say(ann, m.LeaveRoom())
+        assert codes(world.say(bo, m.CreateRoom())) == [("too_many_rooms", "create_room")]
+        assert types(world.say(ann, room)) == ["room_joined"]
+        world.say(ann, m.LeaveRoom())
+        world.now = 10.0
+        world.run(world.signaling.tick(world.now))
         assert types(world.say(bo, m.CreateRoom())) == ["room_joined"]
-        assert len(world.signaling.rooms) == 1
+
+    def test_one_client_makes_rooms_no_faster_than_allowed(self, make_world: Any) -> None:
+        world = make_world(Limits(rooms_per_minute=10, room_burst=3))
+        ann, bo = world.guest(), world.guest("Bo")
+        for _ in range(3):
+            assert types(world.say(ann, m.CreateRoom())) == ["room_joined"]
+            world.say(ann, m.LeaveRoom())
+        assert codes(world.say(ann, m.CreateRoom())) == [("rate_limited", "create_room")]
+        assert types(world.say(bo, m.CreateRoom())) == ["room_joined"]
+        world.now = 5.9
+        assert codes(world.say(ann, m.CreateRoom())) == [("rate_limited", "create_room")]
+        world.now = 6.1
+        assert types(world.say(ann, m.CreateRoom())) == ["room_joined"]
+        assert len(world.signaling.rooms) == 5
 
 
 class TestJoinGoesWrong:
@@ -384,6 +404,50 @@ class TestConsumer:
         world.say(ann, m.LeaveRoom())
         world.quiet(bo)
         assert codes(world.say(bo, m.CloseConsumer(consumer_id=consumer))) == [("consumer_not_found", "close_consumer")]
+
+
+class TestErrorsNameWhatTheyAreAbout:
+    """Of several consumers under way, a client knows which one an error is about."""
+
+    @pytest.mark.parametrize(
+        "request_",
+        [
+            m.ConsumerAnswer(consumer_id=p.ConsumerId("c"), sdp="v=0"),
+            m.CloseConsumer(consumer_id=p.ConsumerId("c")),
+            m.ConsumerIceCandidate(consumer_id=p.ConsumerId("c"), candidate=""),
+        ],
+    )
+    def test_the_consumer(self, world: Any, request_: m.ClientMessage) -> None:
+        (error,) = world.say(world.host(), request_)
+        assert (error.consumer_id, error.publisher_user_id) == ("c", msgspec.UNSET)
+
+    @pytest.mark.parametrize("outcome", [TIMEOUT, Refused("invalid_sdp", "No.")])
+    def test_the_consumer_whose_answer_the_shard_did_not_take(self, world: Any, outcome: Any) -> None:
+        ann = world.host()
+        bo = world.join(ann)
+        world.publish(ann)
+        consumer = world.consume(bo, ann)
+        world.quiet(bo)
+        world.answers[p.AnswerConsumer] = outcome
+        (error,) = world.say(bo, m.ConsumerAnswer(consumer_id=consumer, sdp="v=0"))
+        assert (error.request, error.consumer_id) == ("consumer_answer", consumer)
+
+    def test_the_person_to_be_heard(self, world: Any) -> None:
+        ann = world.host()
+        bo = world.join(ann)
+        request = m.CreateConsumer(publisher_user_id=ann.user_id)
+        world.quiet(bo)
+        (error,) = world.say(bo, request)
+        assert (error.code, error.publisher_user_id, error.consumer_id) == ("not_publishing", ann.user_id, msgspec.UNSET)
+        world.publish(ann)
+        world.quiet(bo)
+        world.answers[p.CreateConsumer] = Refused("shard_full", "No.")
+        (error,) = world.say(bo, request)
+        assert (error.code, error.publisher_user_id) == ("shard_full", ann.user_id)
+
+    def test_nothing_where_nothing_was_named(self, world: Any) -> None:
+        (error,) = world.say(world.host(), m.ClosePublisher())
+        assert "_id" not in m.encode(error)
 
 
 class TestCandidates:
