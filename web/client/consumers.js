@@ -93,11 +93,25 @@ export class ConnectionPerPerson {
   /** @param {ServerMessage} message */
   onMessage(message) {
     if (message.type === "consumer_ice_candidate") this.#byId(message.consumer_id)?.connection?.addCandidate(message.candidate);
+    if (message.type === "error") this.#onError(message);
     if (message.type !== "consumer_closed") return;
     const consumer = this.#byId(message.consumer_id);
     if (!consumer) return;
     if (FINAL_REASONS.has(message.reason)) this.remove(consumer.userId);
     else this.#lost(consumer, new AntiphonError("connection_failed", "The media connection to the server broke."));
+  }
+
+  /**
+   * An answer that the server did not take: no connection will come of it.
+   *
+   * @param {import("./messages.js").Received<"error">} message
+   */
+  #onError({ request, consumer_id, code, message }) {
+    if (request !== "consumer_answer" || consumer_id === undefined) return;
+    const consumer = this.#byId(consumer_id);
+    if (!consumer) return;
+    if (code !== "consumer_not_found") this.#signaling.send({ type: "close_consumer", consumer_id });
+    this.#lost(consumer, new AntiphonError(code, message, { request }));
   }
 
   close() {
