@@ -143,6 +143,87 @@ describe("a call", () => {
   });
 });
 
+describe("a mute that the server refuses", () => {
+  const refuse = (code) => {
+    const answer = socket.onSent;
+    const refusals = { left: 0 };
+    socket.onSent = (message) => {
+      if (message.type === "ping") queueMicrotask(() => socket.say({ type: "pong" }));
+      if (message.type !== "set_muted" || refusals.left === 0) return answer(message);
+      refusals.left -= 1;
+      queueMicrotask(() => socket.say({ type: "error", code, message: "Busy.", request: "set_muted" }));
+    };
+    return refusals;
+  };
+  const told = () => socket.sent.filter(({ type }) => type === "set_muted").map(({ muted }) => muted);
+  const sending = () => FakePeerConnection.all[0].getTransceivers()[0].sender.track === track;
+  let room, refusals;
+
+  beforeEach(async () => {
+    timers.enable({ apis: ["setTimeout"] });
+    refusals = refuse("shard_unavailable");
+    await client.publish(track);
+    room = await client.createRoom();
+    await settled();
+    await client.setMuted(true);
+    await settled();
+  });
+
+  afterEach(() => timers.reset());
+
+  it("shows that nobody hears, and is told again until it is taken", async () => {
+    refusals.left = 2;
+    await client.setMuted(false);
+    await settled();
+    assert.deepEqual([client.muted, sending(), summary(room)], [true, false, ["me publishes muted"]]);
+    timers.tick(300);
+    await settled();
+    assert.deepEqual([client.muted, told()], [true, [true, false, false]]);
+    timers.tick(1000);
+    await settled();
+    assert.deepEqual([client.muted, sending(), summary(room)], [false, true, ["me publishes"]]);
+    timers.tick(60_000);
+    assert.deepEqual(told(), [true, false, false, false]);
+    assert.deepEqual(events.filter((event) => event === "shard_unavailable"), ["shard_unavailable"]);
+  });
+
+  it("is told at once when somebody presses again, and no more when they think better of it", async () => {
+    refusals.left = 2;
+    await client.setMuted(false);
+    await settled();
+    await client.setMuted(false);
+    assert.deepEqual([client.muted, told()], [true, [true, false, false]]);
+    await settled();
+    await client.setMuted(true);
+    await settled();
+    timers.tick(60_000);
+    assert.deepEqual([client.muted, told()], [true, [true, false, false, true]]);
+  });
+
+  it("ends with the room", async () => {
+    refusals.left = 1;
+    await client.setMuted(false);
+    await settled();
+    await client.leaveRoom();
+    assert.equal(client.muted, false);
+    timers.tick(60_000);
+    const next = await client.createRoom();
+    await settled();
+    assert.deepEqual([summary(next), told()], [["me publishes"], [true, false]]);
+  });
+
+  it("keeps the microphone muted here all the same", async () => {
+    await client.setMuted(false);
+    await settled();
+    refusals.left = 1;
+    await client.setMuted(true);
+    await settled();
+    assert.deepEqual([client.muted, sending()], [true, false]);
+    timers.tick(300);
+    assert.deepEqual(told(), [true, false, true, true]);
+  });
+});
+
 describe("failures", () => {
   it("reject the call and are events as well", async () => {
     await assert.rejects(client.joinRoom("wrong"), { name: "AntiphonError", code: "room_not_found", message: "There is no such room." });
@@ -225,6 +306,31 @@ describe("failures", () => {
     };
     await client.joinRoom("r");
     await settled();
+    assert.deepEqual(events.slice(2), ["in_room", "roomjoined"]);
+  });
+
+  it("of one consumer's answer fail that consumer at once, and no other", async () => {
+    const answer = socket.onSent;
+    let refusals = 1;
+    socket.onSent = (message) => {
+      if (message.type !== "consumer_answer" || message.consumer_id !== "c-bo" || refusals === 0) return answer(message);
+      refusals -= 1;
+      const { type: request, consumer_id } = message;
+      queueMicrotask(() => socket.say({ type: "error", code: "invalid_sdp", message: "No.", request, consumer_id }));
+    };
+    timers.enable({ apis: ["setTimeout"] });
+    const room = await client.joinRoom("r");
+    socket.say({ type: "user_joined", user_id: "cy", username: "Cy" });
+    socket.say({ type: "new_publisher", user_id: "cy", username: "Cy" });
+    await settled();
+    assert.deepEqual(FakePeerConnection.all.map(({ connectionState }) => connectionState), ["closed", "new"]);
+    assert.equal(room.participant("bo").stream, null);
+    assert.ok(socket.sent.some(({ type, consumer_id }) => type === "close_consumer" && consumer_id === "c-bo"));
+    timers.tick(300);
+    await settled();
+    timers.reset();
+    assert.ok(room.participant("bo").stream);
+    assert.equal(types().filter((type) => type === "create_consumer").length, 3);
     assert.deepEqual(events.slice(2), ["in_room", "roomjoined"]);
   });
 

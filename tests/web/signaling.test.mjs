@@ -47,6 +47,26 @@ describe("requests", () => {
     assert.equal((await bo).consumer_id, "c-bo");
   });
 
+  it("are rejected by errors that name the person, in whatever order", async () => {
+    const [ann, bo] = [consume("ann"), consume("bo")];
+    socket.say({ type: "error", code: "shard_full", message: "Full.", request: "create_consumer", publisher_user_id: "bo" });
+    socket.say(created("ann"));
+    await assert.rejects(bo, { code: "shard_full" });
+    assert.equal((await ann).consumer_id, "c-ann");
+  });
+
+  it("for a ping do not take the pong of the keepalive", async () => {
+    clock.advance(10_000);
+    const heard = [];
+    signaling.request({ type: "ping" }, "pong").then(() => heard.push("pong"));
+    socket.say({ type: "pong" });
+    await settled();
+    assert.deepEqual(heard, []);
+    socket.say({ type: "pong" });
+    await settled();
+    assert.deepEqual(heard, ["pong"]);
+  });
+
   it("are not rejected by an error about something else", async () => {
     const heard = [];
     signaling.on("message", ({ message }) => heard.push(message.type));

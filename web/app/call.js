@@ -37,6 +37,7 @@ export class Call {
     room.on("trackremoved", ({ stream }) => this.#playback.remove(stream));
     room.on("participantjoined", ({ participant }) => showNotice(TEXT.joined(participant.username)));
     room.on("participantleft", ({ participant }) => showNotice(TEXT.left(participant.username)));
+    room.on("participantchanged", ({ participant }) => participant.isLocal && this.updateMute());
     this.#people = new People(room, () => this.#microphone.level);
     box("current-room-id").textContent = room.id;
     input("room-id").value = room.id;

@@ -20,6 +20,7 @@ import {
   StateChangeEvent,
   TypedEventTarget,
 } from "./events.js";
+import { Muting } from "./muting.js";
 import { Publishing } from "./publishing.js";
 import { Room } from "./room.js";
 import { serverError, Signaling, socketUrl } from "./signaling.js";
@@ -34,7 +35,7 @@ import { serverError, Signaling, socketUrl } from "./signaling.js";
 
 /**
  * Refusals that are not shown when nobody waits for them. Those of connections come too late, for one that was given up or
- * replaced: what takes its place is tried again by itself, and reported when that does not help.
+ * replaced: what takes its place is tried again by itself, and reported when that does not help. So is muting.
  */
 const QUIET_REQUESTS = new Set([
   "create_publisher",
@@ -45,6 +46,7 @@ const QUIET_REQUESTS = new Set([
   "consumer_answer",
   "close_consumer",
   "consumer_ice_candidate",
+  "set_muted",
   "ping",
 ]);
 
@@ -68,7 +70,12 @@ export class AntiphonClient extends TypedEventTarget {
   #track = null;
   /** @type {Publishing | null} */
   #publishing = null;
-  #muted = false;
+  /** The last switching of the microphone. @type {Promise<void>} */
+  #switched = Promise.resolve();
+  #muting = new Muting({
+    onChange: (muted) => this.#onMuted(muted),
+    onRefused: (error) => this.#report(error),
+  });
 
   get state() {
     return this.#state;
@@ -84,8 +91,9 @@ export class AntiphonClient extends TypedEventTarget {
     return this.#room;
   }
 
+  /** Nothing of the microphone reaches anybody: asked for, or the server has not yet taken it back. */
   get muted() {
-    return this.#muted;
+    return this.#muting.muted;
   }
 
   /** Every media connection, for statistics: `userId` is the person heard on it, null for the own microphone. */
@@ -149,16 +157,16 @@ export class AntiphonClient extends TypedEventTarget {
   }
 
   /**
-   * While muted nothing of the microphone leaves this machine, and the others are told. Holds across rooms.
+   * While muted nothing of the microphone leaves this machine, and the others are told. Holds across rooms. A server that
+   * refuses is told again until it agrees; meanwhile {@link muted} is true, and `participantchanged` of the local participant
+   * tells of each change.
    *
    * @param {boolean} muted
+   * @returns {Promise<void>} when the microphone is on or off
    */
   async setMuted(muted) {
-    if (muted === this.#muted) return;
-    this.#muted = muted;
-    if (this.#room) this.#signaling?.send({ type: "set_muted", muted });
-    this.#room?.change(this.#room.local.userId, { muted });
-    await this.#publishing?.setMuted(muted);
+    this.#muting.set(muted);
+    await this.#switched;
   }
 
   /** Leaves and disconnects. The client can connect again. */
@@ -224,12 +232,18 @@ export class AntiphonClient extends TypedEventTarget {
       signaling,
       iceServers: this.#iceServers,
       track,
-      muted: this.#muted,
+      muted: this.#muting.muted,
       onChange: (live) => room.change(room.local.userId, { publishing: live }),
       onError: (error) => this.#report(error),
     });
     this.#publishing = publishing;
     await publishing.start();
+  }
+
+  /** @param {boolean} muted */
+  #onMuted(muted) {
+    this.#switched = this.#publishing?.setMuted(muted) ?? Promise.resolve();
+    this.#room?.change(this.#room.local.userId, { muted });
   }
 
   #stopPublishing() {
@@ -257,6 +271,8 @@ export class AntiphonClient extends TypedEventTarget {
         this.dispatchEvent(new DrainingEvent(message.deadline_s));
         return;
       case "error":
+        if (message.request === "set_muted") this.#muting.onError(message);
+        this.#room?.onMessage(message);
         if (!QUIET_REQUESTS.has(message.request ?? "")) this.#report(serverError(message));
         return;
       default:
@@ -281,10 +297,8 @@ export class AntiphonClient extends TypedEventTarget {
     });
     this.#setState("in_room");
     this.dispatchEvent(new RoomJoinedEvent(this.#room));
-    if (this.#muted) {
-      signaling.send({ type: "set_muted", muted: true });
-      this.#room.change(this.#userId, { muted: true });
-    }
+    this.#muting.enter(signaling);
+    this.#room.change(this.#userId, { muted: this.#muting.muted });
     // Failures arrive as `error` events: entering the room has succeeded.
     this.#reporting(this.#startPublishing()).catch(() => {});
   }
@@ -314,6 +328,7 @@ export class AntiphonClient extends TypedEventTarget {
     if (!room) return;
     this.#stopPublishing();
     this.#room = null;
+    this.#muting.leave();
     room.close();
     this.dispatchEvent(new RoomLeftEvent(room));
   }

@@ -221,7 +221,7 @@ export class Signaling extends TypedEventTarget {
   #schedulePing() {
     this.#keepaliveTimer = this.#surroundings.setTimer(() => {
       const sentAtMs = this.#surroundings.now();
-      this.send({ type: "ping" });
+      this.request({ type: "ping" }, "pong").catch(() => {}); // a request, so that nobody else takes its pong
       this.#keepaliveTimer = this.#surroundings.setTimer(() => {
         if (this.#heardAtMs >= sentAtMs) this.#schedulePing();
         else this.#lose();
@@ -292,7 +292,7 @@ function disconnected() {
  */
 function closeError(code, reason) {
   if (code === 1001 || code === 1012) return new AntiphonError("disconnected", "The server was stopped or restarted.");
-  if (code === 1008 || code === 1009) {
+  if (code === 1008 || code === 1009 || code === 1013) {
     return new AntiphonError("disconnected", `The server ended the connection${reason ? `: ${reason}` : "."}`);
   }
   return new AntiphonError("disconnected", "The connection to the server was lost.");
