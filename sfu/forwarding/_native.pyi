@@ -135,7 +135,7 @@ class Loop:
         """``evp`` where GCM packets are protected by OpenSSL directly, ``libsrtp`` where they are not."""
     @property
     def priority(self) -> int:
-        """Nice value that the thread got (-10 where permitted)."""
+        """Nice value that the thread got (-20 where permitted)."""
     @property
     def thread_id(self) -> int:
         """Kernel thread id, for /proc/self/task."""

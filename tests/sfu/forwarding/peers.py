@@ -13,6 +13,7 @@ from typing import Self
 from pylibsrtp import Error, Policy, Session
 
 from sfu.forwarding import _native
+from tests.sfu.forwarding.packets import SSRC
 
 PATIENCE_S = 10.0
 POLICIES = {
@@ -154,4 +155,17 @@ class RunningLoop:
         return taken
 
 
-__all__ = ["Error", "Peer", "RunningLoop", "wait_until"]
+def call(loop: RunningLoop, consumers: int = 1, profile: int = _native.AEAD_AES_128_GCM) -> tuple[Peer, list[Peer]]:
+    """One publisher on slot 0 with track 0, and so many consumers of it."""
+    slot, publisher = loop.peer(profile=profile)
+    loop.track(0, slot, SSRC)
+    listeners = []
+    for i in range(consumers):
+        slot, listener = loop.peer(profile=profile)
+        loop.consumer(i, slot, ssrc=9000 + i)
+        listeners.append(listener)
+    loop.native.set_consumers(0, range(consumers))
+    return publisher, listeners
+
+
+__all__ = ["Error", "Peer", "RunningLoop", "call", "wait_until"]

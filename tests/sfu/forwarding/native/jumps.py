@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import itertools
 
+from tests.sfu.forwarding.packets import rtp
 from tests.sfu.forwarding.peers import RunningLoop, wait_until
-from tests.sfu.forwarding.test_rewrite import rtp
 
 SSRC = 1234  # of rtp()
 OTHER_PAYLOAD_TYPE = 13
