@@ -1,10 +1,11 @@
-"""What the start needs from the machine: TCP sockets, free UDP ports, a private folder, the host's addresses."""
+"""What the start needs from the machine: TCP sockets, free UDP ports, file descriptors, a private folder, the host's addresses."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
 import os
+import resource
 import socket
 import stat
 from collections.abc import Mapping
@@ -12,9 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+import structlog
 from aioice.ice import get_host_addresses
 
 from control.config import ControlConfig, is_loopback, shard_count, shards_advertise_themselves
+
+log = structlog.get_logger("antiphon.binding")
 
 UNIX_PATH_BYTES: Final = 107
 """Longest path of a Unix socket on Linux (sun_path, less its final zero)."""
@@ -84,6 +88,15 @@ def _why_not_bound(host: str, port: int, error: OSError) -> str:
     if error.errno == errno.EACCES:
         return f"TCP port {port} may not be opened by this user; choose one above 1023 with --port"
     return f"cannot listen on {host} port {port}: {error.strerror}"
+
+
+def raise_file_limit(needed: int) -> None:
+    """Let this process and its shards have as many file descriptors as the system allows; say so if that is below ``needed``."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        log.warning("too few file descriptors for the configured number of sockets", allowed=hard, needed=needed)
 
 
 def check_udp_ports(config: ControlConfig, bind: list[str]) -> None:

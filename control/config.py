@@ -87,6 +87,8 @@ class ControlConfig(BaseModel):
     )
     shard_start_timeout_s: float = Field(60.0, gt=0, le=600, description="Seconds that local shards may take to report at the start.")
     stop_timeout_s: float = Field(5.0, gt=0, le=600, description="Seconds that local shards have to end before they are killed.")
+    sockets: int = Field(10_000, ge=1, le=1_000_000, description="Signaling sockets at a time (more: close 1013).")
+    register_timeout_s: float = Field(10.0, gt=0, le=3600, description="Seconds that a socket may take to register (longer: close 1008).")
     message_bytes: int = Field(65536, ge=1024, le=1024 * 1024, description="Longest WebSocket message in bytes (longer: close 1009).")
     messages_per_s: float = Field(50.0, gt=0, le=100_000, description="Messages a second that one socket may send in the long run.")
     message_burst: int = Field(100, ge=1, le=100_000, description="Messages that one socket may send at once.")

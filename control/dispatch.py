@@ -53,13 +53,14 @@ class _Work:
 
 
 class Dispatcher:
-    """``shards`` is set once, before the first effect (the two know each other)."""
+    """``shards`` is set once, before the first effect (the two know each other). ``turned_away``: sockets there was no room for."""
 
     def __init__(self, signaling: Signaling, clock: Callable[[], float]) -> None:
         self.signaling = signaling
         self.shards: ShardCalls | None = None
         self._clock = clock
         self._outboxes: dict[Session, Outbox] = {}
+        self.turned_away = 0
 
     @property
     def sockets(self) -> int:

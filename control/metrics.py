@@ -42,6 +42,9 @@ class AntiphonCollector(Collector):
         yield GaugeMetricFamily("antiphon_rooms", "Rooms, idle ones included", value=len(signaling.rooms))
         yield GaugeMetricFamily("antiphon_participants", "Participants in all rooms", value=signaling.rooms.people)
         yield GaugeMetricFamily("antiphon_websockets", "Open signaling sockets", value=self._dispatcher.sockets)
+        yield CounterMetricFamily(
+            "antiphon_websockets_turned_away", "Signaling sockets closed because there were too many", value=self._dispatcher.turned_away
+        )
         yield _counter(
             "antiphon_signaling_messages", "Valid messages of clients", "type", dict.fromkeys(CLIENT_TYPES, 0) | signaling.messages
         )

@@ -12,7 +12,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import structlog
 import uvicorn
@@ -22,7 +22,7 @@ from starlette.applications import Starlette
 
 from control import __version__
 from control.app import build_app
-from control.binding import ShardAddresses, StartError, bind_http, check_udp_ports, shard_addresses, shard_endpoint
+from control.binding import ShardAddresses, StartError, bind_http, check_udp_ports, raise_file_limit, shard_addresses, shard_endpoint
 from control.config import ControlConfig, is_loopback, shard_count
 from control.dispatch import Dispatcher
 from control.metrics import registry
@@ -34,10 +34,14 @@ from control.websocket import GOING_AWAY, SocketBounds, WebSocketProtocol
 
 log = structlog.get_logger("antiphon.serve")
 
+OTHER_FILES: Final = 512
+"""File descriptors beside those of signaling sockets: shards, requests for pages and metrics, what Python has open."""
+
 
 def run(config: ControlConfig, file: Path | None) -> int:
     """Serve until a signal; returns the exit status. ``file``: the configuration file, for the shards."""
     set_up_log(config.log_level)
+    raise_file_limit(config.sockets + OTHER_FILES)
     try:
         sockets = bind_http(config.host, config.port)
         with contextlib.ExitStack() as stack:
@@ -179,9 +183,7 @@ class Control:
 
     async def _serve(self, dispatcher: Dispatcher, shards: Shards, local: LocalShards) -> None:
         config = self._config
-        bounds = SocketBounds(
-            config.messages_per_s, config.message_burst, config.errors_in_a_row, config.waiting_messages, config.queue_bytes
-        )
+        bounds = SocketBounds(**{bound.name: getattr(config, bound.name) for bound in dataclasses.fields(SocketBounds)})
         app = build_app(dispatcher, shards, local, registry(dispatcher, shards, local), bounds)
         server = _HttpServer(http_config(app, config.message_bytes))
         serving = asyncio.create_task(server.serve(self._sockets))

@@ -28,6 +28,7 @@ CLOSE_S: Final = 1.0
 """How long a closing frame, and what is queued before it, may take to be handed to the kernel before the connection is cut."""
 POLICY_VIOLATION: Final = 1008
 GOING_AWAY: Final = 1001
+TRY_AGAIN_LATER: Final = 1013
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,8 @@ class SocketBounds:
     errors_in_a_row: int = 20
     waiting_messages: int = 256
     queue_bytes: int = 1024 * 1024
+    sockets: int = 10_000
+    register_timeout_s: float = 10.0
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -69,8 +72,19 @@ class ClientSocket:
 
     async def run(self) -> None:
         """Serve the socket until either side ends it."""
-        await self._websocket.accept()
-        self._dispatcher.attach(self._session, self)
+        if self._dispatcher.sockets >= self._bounds.sockets:
+            await self._turn_away()
+            return
+        self._dispatcher.attach(self._session, self)  # before anything is awaited, so that no more come in than are counted
+        registering = asyncio.get_running_loop().call_later(self._bounds.register_timeout_s, self._expect_registered)
+        try:
+            await self._websocket.accept()
+            await self._serve()
+        finally:
+            registering.cancel()
+            self._dispatcher.detach(self._session)
+
+    async def _serve(self) -> None:
         tasks = [asyncio.create_task(step()) for step in (self._read, self._work, self._write, self._too_slow.wait)]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -83,6 +97,18 @@ class ClientSocket:
                     log.error("socket task failed", user=self._session.user_id, exc_info=result)
         if self._too_slow.is_set():
             await self._cut()
+
+    async def _turn_away(self) -> None:
+        """Accepted all the same: a browser shows a page nothing of why an upgrade was refused."""
+        self._dispatcher.turned_away += 1
+        await self._websocket.accept()
+        asyncio.get_running_loop().call_later(CLOSE_S, self._abort)
+        await self._websocket.close(TRY_AGAIN_LATER, "the server has as many connections as it takes")
+
+    def _expect_registered(self) -> None:
+        """Who is let in shall say who it is: open sockets that say nothing would keep others out."""
+        if self._session.user_id is None:
+            self.close(POLICY_VIOLATION, "not registered in time")
 
     # ------------------------------------------------------------------------------------------ Outbox
 
@@ -191,6 +217,9 @@ class ClientSocket:
         with contextlib.suppress(TimeoutError, RuntimeError, WebSocketDisconnect):
             async with asyncio.timeout(CLOSE_S):
                 await self._websocket.close(POLICY_VIOLATION, "reads too slowly")
+        self._abort()
+
+    def _abort(self) -> None:
         extension = self._websocket.scope.get("extensions", {}).get("antiphon.abort")
         if extension is not None:
             extension["abort"]()

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import sys
@@ -193,6 +194,25 @@ class TestPortsInUse:
         assert status == 2
         assert len(err.splitlines()) == 1
         assert "--host" in err
+
+
+class TestFileDescriptors:
+    async def test_as_many_as_the_system_allows_and_too_few_are_said(self) -> None:
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (300, limits[1]))  # what the server is started with
+        try:
+            process = await start("serve", *LOOPBACK, "--shards", "0", ANTIPHON_CONTROL_SOCKETS="1000000")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        served = Served(process)
+        try:
+            await asyncio.wait_for(served.opened(), START_S)
+            assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE) == (limits[1], limits[1])
+            if limits[1] != resource.RLIM_INFINITY and limits[1] < 1_000_000:
+                (line,) = await served.logged("too few file descriptors for the configured number of sockets")
+                assert line["allowed"] == limits[1]
+        finally:
+            await served.end(signal.SIGTERM)
 
 
 class TestServing:

@@ -247,6 +247,42 @@ class TestLimits:
             assert (await closed(deaf))[0] in (1008, 1006)
 
 
+class TestHowManySockets:
+    async def test_one_too_many_is_closed_with_1013_until_another_ends(self) -> None:
+        async with running(SocketBounds(sockets=1)) as site, site.connect() as first:
+            async with site.connect() as second:
+                assert await closed(second) == (1013, "the server has as many connections as it takes")
+            await enter(first)
+            await first.close()
+            assert "antiphon_websockets_turned_away_total 1.0" in (await site.get("/metrics"))[2].decode().splitlines()
+            async with asyncio.timeout(5):
+                while True:
+                    with contextlib.suppress(websockets.ConnectionClosed):  # the server may not have seen yet that one has ended
+                        async with site.connect() as third:
+                            await enter(third)
+                            break
+
+    async def test_one_that_is_turned_away_and_does_not_answer_is_cut(self) -> None:
+        async with running(SocketBounds(sockets=1)) as site, site.connect():
+            reader, writer = await asyncio.open_connection("127.0.0.1", site.port)
+            upgrade = "Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: " + "A" * 22 + "=="
+            writer.write(f"GET /ws HTTP/1.1\r\nHost: x\r\n{upgrade}\r\n\r\n".encode())
+            async with asyncio.timeout(5):
+                with contextlib.suppress(ConnectionResetError):
+                    while await reader.read(1000):
+                        pass
+            writer.close()
+
+    async def test_one_that_does_not_register_in_time_is_closed_with_1008(self) -> None:
+        async with running(SocketBounds(register_timeout_s=0.3)) as site, site.connect() as ann:
+            await enter(ann)
+            async with site.connect() as stranger:
+                await stranger.send("ping")
+                assert await closed(stranger) == (1008, "not registered in time")
+            await say(ann, type="ping")
+            await hear(ann, "pong")
+
+
 class TestLeaving:
     @pytest.mark.parametrize("how", ["close", "abort"])
     async def test_a_socket_that_ends_in_whatever_way_is_a_leave(self, site: Site, how: str) -> None:
