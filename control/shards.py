@@ -6,6 +6,10 @@ the :class:`Listener`. A link is
     unknown ── Hello ──▶ resetting ── Reset answered ──▶ up ── silent, Goodbye, process dead ──▶ lost ── heard again ──▶ resetting
                               ▲──────────────────── Hello of another instance ──────────┘
 
+A shard says Hello once for each connection that it makes. So a second Hello of an instance that is up means that its connection
+broke, and with it went, without a trace, whatever was under way in either direction. Then, and when a command that frees something
+cannot be sent, the shard is lost though alive: its rooms are moved, and it starts again empty.
+
 Every shard is reset before it is used, so a shard that still holds rooms of an earlier control starts empty; what it said
 before its Reset was answered is about those rooms and is discarded.
 """
@@ -33,6 +37,9 @@ TELL_DEADLINE_S: Final = 600.0
 """Deadline of commands that free things: the shard shall carry them out however late it reads them."""
 MAX_SHARDS: Final = 1024
 """Links that are kept; a stranger who says Hello under ever new names gets no further than this."""
+SEND_HIGH_WATER: Final = 100_000
+"""Commands that ZeroMQ keeps for a shard that does not read them at once. Its default of 1000 is less than one room of 1000 people
+that is placed again, and beyond it a healthy shard would be given up. A shard that has so many before it is silent long before."""
 DISCARD_REASONS: Final = ("frames", "undecodable", "impostor", "protocol", "too_many", "stale", "late")
 """Why a message was not acted on; :class:`Shards` says what each means."""
 
@@ -107,6 +114,7 @@ class Shards:
         socket = self._context.socket(zmq.ROUTER)
         socket.setsockopt(zmq.LINGER, 0)
         socket.setsockopt(zmq.MAXMSGSIZE, p.MAX_MESSAGE_BYTES)
+        socket.setsockopt(zmq.SNDHWM, SEND_HIGH_WATER)
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # an unknown shard is an error at once, not a silence
         socket.setsockopt(zmq.ROUTER_HANDOVER, 1)  # a shard that is started again takes over its name
         socket.bind(endpoint)
@@ -144,10 +152,15 @@ class Shards:
             self._call(link, command, then)
 
     def tell(self, shard: p.ShardId, command: p.Command) -> None:
-        """Send a command whose answer changes nothing; a shard that is not up holds nothing that it could be about."""
+        """Send a command whose answer changes nothing; a shard that is not up holds nothing that it could be about.
+
+        One that cannot be sent would leave things behind on the shard for ever: it is given up and reset instead.
+        """
         link = self.links.get(shard)
         if link is not None and link.state == "up":
-            self._call(link, command, lambda outcome: self._told(shard, command, outcome), TELL_DEADLINE_S)
+            sent = self._call(link, command, lambda outcome: self._told(shard, command, outcome), TELL_DEADLINE_S)
+            if not sent:  # later: who tells is in the midst of changing rooms
+                asyncio.get_running_loop().call_soon(self._lost_touch, link, "a command could not be sent")
 
     def lost(self, shard: p.ShardId, reason: str, *, gone: bool) -> None:
         """The shard is given up with all that it held. ``gone``: its process has ended, it will not be heard again."""
@@ -166,7 +179,13 @@ class Shards:
             self._listener.shard_lost(shard)
         self._changed.set()
 
-    def _call(self, link: ShardLink, command: p.Command, then: Callable[[Outcome], None], seconds: float | None = None) -> None:
+    def _lost_touch(self, link: ShardLink, reason: str) -> None:
+        """What this shard holds is no longer known, though it lives: it is reset at its next sign of life."""
+        if link.state == "up" and self.links.get(link.shard_id) is link:
+            self.lost(link.shard_id, reason, gone=False)
+
+    def _call(self, link: ShardLink, command: p.Command, then: Callable[[Outcome], None], seconds: float | None = None) -> bool:
+        """Whether it was sent; if not, ``then`` has been called."""
         seconds = self.times.command_s if seconds is None else seconds
         self._last_request += 1
         request_id = p.RequestId(self._last_request)
@@ -176,9 +195,10 @@ class Shards:
         if problem is not None:
             log.warning("command not sent", shard=link.shard_id, problem=problem)
             then(Unanswered("it cannot be reached"))
-            return
+            return False
         timer = asyncio.get_running_loop().call_later(seconds, self._expire, link, request_id)
         link.pending[request_id] = _Pending(then, timer)
+        return True
 
     def _send(self, shard: p.ShardId, body: bytes) -> str | None:
         """Hand one message to ZeroMQ without waiting; returns what went wrong."""
@@ -266,6 +286,7 @@ class Shards:
         now = asyncio.get_running_loop().time()
         if link is not None and link.hello.instance == hello.instance:
             if not link.gone:
+                self._lost_touch(link, "its connection broke")
                 self._heard(link, now)
             return
         if link is not None:

@@ -52,6 +52,7 @@ class Dealer:
 
     def __init__(self, context: zmq.asyncio.Context, endpoint: str, shard: str = "0", instance: str = "i1") -> None:
         self.shard, self.instance = p.ShardId(shard), instance
+        self._endpoint = endpoint
         self._socket = context.socket(zmq.DEALER)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.setsockopt(zmq.IDENTITY, shard.encode())
@@ -59,6 +60,11 @@ class Dealer:
 
     def close(self) -> None:
         self._socket.close()
+
+    def reconnect(self) -> None:
+        """What is under way is lost."""
+        self._socket.disconnect(self._endpoint)
+        self._socket.connect(self._endpoint)
 
     async def send(self, *frames: bytes) -> None:
         await self._socket.send_multipart(list(frames))
@@ -281,10 +287,15 @@ class TestInstances:
         assert (await bench.heard.next())[0] == "event"
         assert bench.shards.discarded["stale"] == 1
 
-    async def test_a_repeated_hello_changes_nothing(self, bench: Bench) -> None:
-        dealer = await bench.up()
+    async def test_a_repeated_hello_before_the_reset_is_answered_asks_for_no_other(self, bench: Bench) -> None:
+        dealer = bench.dealer()
         await dealer.hello()
-        await bench.settled(dealer)
+        reset = await dealer.read()
+        await dealer.hello()
+        await dealer.done(reset.request_id)
+        assert await bench.heard.next() == ("up", "0")
+        bench.call()
+        assert isinstance(await dealer.read(), p.LeaveRoom)
         assert bench.heard.said.empty()
 
     async def test_a_reset_that_is_not_answered_is_sent_again(self, bench: Bench) -> None:
@@ -299,6 +310,52 @@ class TestInstances:
             await asyncio.wait({again}, timeout=0.02)
         await dealer.done(again.result().request_id)
         assert await bench.heard.next() == ("up", "0")
+
+
+class TestLostTouch:
+    """What is said to a shard while its connection breaks is gone; what it holds is then no longer known."""
+
+    async def test_a_shard_that_connects_anew_is_reset_and_its_rooms_are_moved(self, bench: Bench) -> None:
+        dealer = await bench.up()
+        waiting = bench.call()
+        dealer.reconnect()
+        await dealer.hello()
+        assert await bench.heard.next() == ("lost", "0")
+        assert isinstance(await waiting, Unanswered)
+        reset = await dealer.read()
+        assert isinstance(reset, p.Reset)
+        await dealer.done(reset.request_id)
+        assert await bench.heard.next() == ("up", "0")
+        await bench.settled(dealer)
+        assert bench.heard.said.empty()
+
+    async def test_a_shard_that_cannot_be_told_to_free_something_is_reset_when_it_can(self, bench: Bench) -> None:
+        dealer = await bench.up()
+        killed: list[str] = []
+        bench.shards.on_silent = killed.append
+        dealer.close()
+        async with asyncio.timeout(5):
+            while bench.heard.said.empty():  # until ZeroMQ has noticed that nobody is there
+                bench.shards.tell(dealer.shard, LEAVE)
+                await asyncio.sleep(0.01)
+        assert await bench.heard.next() == ("lost", "0")
+        back = bench.dealer(instance=dealer.instance)
+        await back.come_up()
+        assert await bench.heard.next() == ("up", "0")
+        await bench.settled(back)
+        assert bench.heard.said.empty()
+        assert killed == []
+
+    async def test_a_burst_of_commands_is_no_reason(self, bench: Bench) -> None:
+        dealer = await bench.up()
+        fields = {"request_id": p.RequestId(0), "deadline_unix_ms": 0, "room_id": "r", "user_id": "u"}
+        burst = 4000  # more than ZeroMQ's default on both sides and the kernel's buffers hold
+        for _ in range(burst):
+            bench.shards.tell(dealer.shard, p.AnswerPublisher(**fields, sdp="x" * 16384))  # type: ignore[arg-type]
+        for _ in range(burst):
+            assert isinstance(await dealer.read(), p.AnswerPublisher)
+        await bench.settled(dealer)
+        assert bench.heard.said.empty()
 
 
 class TestLoss:
