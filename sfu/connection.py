@@ -16,7 +16,7 @@ from sfu.negotiation import Answer, LocalParameters, Section, candidates, read_a
 from sfu.protocol import Offer, UserId
 from sfu.transport.dtls import DtlsIdentity
 from sfu.transport.ice_lite import Address, IceLite, respond
-from sfu.transport.webrtc import Association, BindAddress, Closed, Connected, Effect, Limits, SendDatagram
+from sfu.transport.webrtc import Association, BindAddress, Closed, Connected, Effect, Limits, SendDatagram, StartSrtp
 
 if TYPE_CHECKING:
     from sfu.consumer import Consumer
@@ -80,7 +80,7 @@ class Connections:
         self._limits = limits
         self._slots = Indices(maximum, "transports")
         self._by_slot: dict[int, Connection] = {}
-        self._by_address: dict[Address, Connection] = {}
+        self._by_address: dict[tuple[str, int], Connection] = {}
         self._generation = 0
         self._timers: list[tuple[float, int, int]] = []
 
@@ -137,13 +137,13 @@ class Connections:
             self.metrics.drop("unreachable_address")  # before it can be nominated
             return
         result = respond(data, source, now, self._agent)
-        if result.response is not None:
-            self._send(source, result.response)
         if result.drop is not None:
             self.metrics.drop(result.drop.value)
         if result.agent is not None and result.bind:
             connection = self._by_slot[result.agent.slot]
             self._apply(connection, connection.association.stun_accepted(result), now)
+        if result.response is not None:
+            self._send(source, result.response)  # after binding: a peer on this machine has its ClientHello here at once
 
     def dtls_received(self, slot: int, generation: int, data: bytes, now: float) -> None:
         connection = self.get(slot, generation)
@@ -183,8 +183,10 @@ class Connections:
                     self._send(effect.address, effect.data)
                 case BindAddress():
                     self._bind(connection, effect.address)
-                case Connected():
+                case StartSrtp():
                     self._start_srtp(connection, effect)
+                case Connected():
+                    connection.up = True
                     connection.owner.connection_up(connection, now)
                 case Closed():
                     connection.owner.connection_over(connection, effect.reason, now)
@@ -196,26 +198,25 @@ class Connections:
         An address means one transport. Whoever had it so far binds again with its next nomination: without that, a participant that can
         forge another's source address would cut that one off for good.
         """
-        former = self._by_address.pop(address, None)
+        former = self._by_address.pop(address[:2], None)
         if former is not None and former is not connection:
             former.association.ice.address = former.bound = None
         self._release_address(connection)
-        self._by_address[address] = connection
+        self._by_address[address[:2]] = connection
         connection.bound = address
         self.loop.bind_address(connection.slot, address)
 
     def _release_address(self, connection: Connection) -> None:
         if connection.bound is not None:
-            self._by_address.pop(connection.bound, None)
+            self._by_address.pop(connection.bound[:2], None)
             connection.bound = None
 
-    def _start_srtp(self, connection: Connection, effect: Connected) -> None:
+    def _start_srtp(self, connection: Connection, effect: StartSrtp) -> None:
         answer = connection.answer
         assert answer is not None  # an association connects only after the answer
         mid_extension = next((section.mid_extension for section in answer.sections if section.accepted), 0)
         profile, rx_key, tx_key = effect.keys
         self.loop.set_keys(connection.slot, profile, rx_key, tx_key, connection.rtcp_ssrc, connection.cname.encode(), mid_extension)
-        connection.up = True
 
     def _send(self, address: Address, data: bytes) -> None:
         try:

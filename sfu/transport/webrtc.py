@@ -82,10 +82,14 @@ class BindAddress(NamedTuple):
     address: Address
 
 
-class Connected(NamedTuple):
-    """The peer is who the answer says; media may flow with these keys."""
+class StartSrtp(NamedTuple):
+    """The peer is who the answer says. Comes before our last flight: a peer may send media as soon as it has that."""
 
     keys: SrtpKeys
+
+
+class Connected(NamedTuple):
+    """Both sides have keys; media may flow. Comes after our last flight, without which the peer cannot read any."""
 
 
 class Closed(NamedTuple):
@@ -94,7 +98,7 @@ class Closed(NamedTuple):
     reason: str
 
 
-Effect = SendDatagram | BindAddress | Connected | Closed
+Effect = SendDatagram | BindAddress | StartSrtp | Connected | Closed
 
 
 class Association:
@@ -113,7 +117,7 @@ class Association:
         self._fingerprints: tuple[Fingerprint, ...] = ()
 
     def stun_accepted(self, result: StunResult) -> list[Effect]:
-        """An authenticated STUN request came (its response is in ``result`` and already on its way)."""
+        """An authenticated STUN request came (its response is in ``result``, to be sent once the effects have been applied)."""
         if result.bind and self.state is not State.CLOSED and self.ice.address is not None:
             return [BindAddress(self.ice.address)]
         return []
@@ -125,7 +129,7 @@ class Association:
         self._fingerprints = remote.fingerprints
         self._handshake_deadline = now + self._limits.handshake_s
         if after is State.CONNECTED:
-            return self._verify()
+            return self._verify([])
         self.state = after
         return []
 
@@ -173,7 +177,7 @@ class Association:
             case DtlsState.ESTABLISHED if self.state in (State.OFFERED, State.CONNECTING):
                 after = TRANSITIONS[self.state][Happening.HANDSHAKE_DONE]
                 if after is State.CONNECTED:
-                    effects += self._verify()
+                    effects = self._verify(effects)
                 else:
                     self.state = after
             case DtlsState.CLOSED:
@@ -184,15 +188,15 @@ class Association:
         self._retransmit_at = None if wait is None else now + max(wait, 0.01)
         return effects
 
-    def _verify(self) -> list[Effect]:
-        """Both the certificate and the fingerprints are known (RFC 5763 5)."""
+    def _verify(self, flight: list[Effect]) -> list[Effect]:
+        """Both the certificate and the fingerprints are known (RFC 5763 5). ``flight``: the end of our handshake, not sent yet."""
         if not self._dtls.matches(self._fingerprints):
-            return self._close("fingerprint_mismatch")
+            return [*flight, *self._close("fingerprint_mismatch")]
         keys = self._dtls.keys()
         if keys is None:
-            return self._close("dtls_failed")
+            return [*flight, *self._close("dtls_failed")]
         self.state = State.CONNECTED
-        return [Connected(keys)]
+        return [StartSrtp(keys), *flight, Connected()]
 
     def _close(self, reason: str) -> list[Effect]:
         effects = self.close()

@@ -159,16 +159,16 @@ async def publish(person: Any, change: Callable[[str], str]) -> None:
 
 class TestForgedAddress:
     async def test_whose_address_was_taken_gets_it_back_with_the_next_nomination(self, call: Any) -> None:
-        """A participant that can forge Ann's source address binds it to a transport of its own."""
+        """A participant that can forge Ann's source address binds it to a transport of its own, perhaps over another address of ours."""
         ann = call.process.shard.connections._by_slot[0]
         cy = await call.person("cy")
         await call.router.do(p.CreatePublisher, **cy.at)
         thief = next(one for one in call.process.shard.connections._by_slot.values() if one.user_id == cy.user_id)
         address = ann.association.ice.address
-        for connection in (thief, ann):
+        for connection, source in ((thief, (*address[:2], "127.0.0.1")), (ann, address)):
             ice = connection.association.ice
             username = f"{ice.local_ufrag}:{ice.remote_ufrag}"
             data = binding_request(username, ice.local_pwd.encode(), **{"USE-CANDIDATE": None, "ICE-CONTROLLING": 1})
-            call.process.shard.connections.stun_received(address, data, asyncio.get_running_loop().time())
+            call.process.shard.connections.stun_received(source, data, asyncio.get_running_loop().time())
         assert (ann.bound, thief.bound, thief.association.ice.address) == (address, None, None)
         await cy.leave()

@@ -20,6 +20,7 @@ from sfu.transport.webrtc import (
     Limits,
     RemoteParameters,
     SendDatagram,
+    StartSrtp,
     State,
 )
 
@@ -80,14 +81,23 @@ class TestOrder:
         peer.check(1)
         peer.shake(1)
         assert peer.association.state is State.CONNECTED
-        assert peer.kinds() == [BindAddress, Connected]
+        assert peer.kinds() == [BindAddress, StartSrtp, Connected]
+
+    def test_keys_come_before_our_last_flight_and_media_after_it(self, peer: Peer) -> None:
+        peer.answer(1)
+        peer.check(1)
+        peer.shake(1)
+        start = next(index for index, effect in enumerate(peer.effects) if isinstance(effect, StartSrtp))
+        kinds = [type(effect) for effect in peer.effects[start:]]
+        assert kinds == [StartSrtp, *[SendDatagram] * (len(kinds) - 2), Connected]
+        assert len(kinds) > 2
 
     def test_handshake_before_the_answer_gives_no_keys_until_then(self, peer: Peer) -> None:
         peer.check(1)
         peer.shake(1)
         assert (peer.association.state, peer.kinds()) == (State.VERIFYING, [BindAddress])
         peer.answer(2)
-        assert (peer.association.state, peer.kinds()) == (State.CONNECTED, [BindAddress, Connected])
+        assert (peer.association.state, peer.kinds()) == (State.CONNECTED, [BindAddress, StartSrtp, Connected])
 
     def test_every_state_can_be_closed(self) -> None:
         assert all(row[Happening.CLOSED] is State.CLOSED for state, row in TRANSITIONS.items() if state is not State.CLOSED)
@@ -106,7 +116,7 @@ class TestRfc5763Fingerprint:
         for step in steps if answer_first else reversed(steps):
             step()
         assert peer.effects[-1] == Closed("fingerprint_mismatch")
-        assert Connected not in peer.kinds()
+        assert not {StartSrtp, Connected} & set(peer.kinds())
 
 
 class TestTime:
