@@ -29,6 +29,7 @@ PROFILES: Final = (SRTP_AEAD_AES_128_GCM, SRTP_AES128_CM_SHA1_80)
 PROFILE_NUMBERS: Final = {SRTP_AEAD_AES_128_GCM.openssl_profile: 7, SRTP_AES128_CM_SHA1_80.openssl_profile: 1}
 """Numbers of the profiles in the IANA registry, as the native loop takes them (RFC 5764 4.1.2, RFC 7714 14.2)."""
 
+_STRENGTH: Final = ("sha-256", "sha-384", "sha-512")  # the weakest first
 _EXPORTER_LABEL: Final = b"EXTRACTOR-dtls_srtp"  # RFC 5764 4.2
 _RECORD_HEADER: Final = 13  # RFC 6347 4.1: type, version, epoch, sequence number, length
 _READ_BYTES: Final = 16 * 1024
@@ -118,12 +119,14 @@ class DtlsEndpoint:
         return self._flush()
 
     def matches(self, fingerprints: tuple[Fingerprint, ...]) -> bool:
-        """Whether the peer's certificate has all of ``fingerprints`` (RFC 8122 5: those of algorithms we do not know are left out
-        before). False where there is none."""
+        """Whether the peer's certificate has one of those ``fingerprints`` that are of the strongest hash among them (RFC 8122 5: there
+        may be one for each of several certificates, and weaker hashes for peers that know no better). False where there is none."""
         certificate = self._connection.get_peer_certificate(as_cryptography=True)
         if certificate is None or not fingerprints:
             return False
-        return all(certificate_digest(certificate, algorithm) == value for algorithm, value in fingerprints)
+        strongest = max((fingerprint.algorithm for fingerprint in fingerprints), key=_STRENGTH.index)
+        digest = certificate_digest(certificate, strongest)
+        return any(fingerprint == (strongest, digest) for fingerprint in fingerprints)
 
     def keys(self) -> SrtpKeys | None:
         """SRTP keys of an established association, or None where no SRTP profile was agreed on."""

@@ -89,13 +89,19 @@ class TestHandshake:
         assert keys is not None
         assert keys.profile == 7
 
-    def test_fingerprints_of_every_algorithm_match(self) -> None:
+    def test_rfc_8122_any_fingerprint_of_the_strongest_hash_matches(self) -> None:
         client, server = Client(), DtlsEndpoint(IDENTITY)
         handshake(client, server)
         known = tuple(fingerprint(algorithm) for algorithm in ("sha-256", "sha-384", "sha-512"))
+        sha_256, _, sha_512 = known
+        other_256, other_512 = Fingerprint("sha-256", "00:" * 31 + "00"), Fingerprint("sha-512", "00:" * 63 + "00")
         assert server.matches(known)
+        assert all(server.matches((fingerprint,)) for fingerprint in known)
+        assert server.matches((other_256, sha_256))  # one for each of two certificates
+        assert server.matches((sha_512, other_512, other_256))
         assert not server.matches(())
-        assert not server.matches((*known, Fingerprint("sha-256", "00:" * 31 + "00")))
+        assert not server.matches((other_256,))
+        assert not server.matches((sha_256, other_512))  # the stronger hash decides
 
     def test_lost_flight_is_repeated(self) -> None:
         client, server = Client(), DtlsEndpoint(IDENTITY)
