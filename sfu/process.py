@@ -48,7 +48,8 @@ class ShardProcess:
         self.addresses = advertised(config.advertise, sockets)
         self.loop = self._start_loop(sockets)
         self.shard = Shard(config, self.loop, self.addresses, self.udp_port, self._tell, self.metrics)
-        self._alone_since = time.monotonic()
+        self._needed_at = time.monotonic()
+        """When there was last a control or a connection."""
         self.link = Link(config.control, config.shard_id, self.metrics, self._on_command, self._on_link)
         self._asyncio.add_reader(self.loop.event_fd, self._on_events)
 
@@ -149,10 +150,9 @@ class ShardProcess:
         self.link.send(message)
 
     def _on_link(self, connected: bool) -> None:
+        self._needed_at = time.monotonic()
         if connected:
             self._hello()
-        else:
-            self._alone_since = time.monotonic()
 
     def _hello(self) -> bool:
         return self.link.send(
@@ -172,10 +172,14 @@ class ShardProcess:
 
     def _beat(self) -> None:
         self._heart = self._asyncio.call_later(self.config.heartbeat_ms / 1000, self._beat)
+        now = time.monotonic()
         if self.link.connected:
             self._tell(self.shard.heartbeat())
-        elif not self.shard.rooms and time.monotonic() - self._alone_since > self.config.orphan_timeout_s:
-            log.warning("no control and no participants: ending", seconds=self.config.orphan_timeout_s)
+        # Not by the rooms: only control takes people out of those, and they outlive it when it is killed.
+        if self.link.connected or len(self.shard.connections):
+            self._needed_at = now
+        elif now - self._needed_at > self.config.orphan_timeout_s:
+            log.warning("no control and no connections: ending", seconds=self.config.orphan_timeout_s)
             self.stop()
 
     def _probe_lag(self, due_at: float) -> None:

@@ -176,6 +176,19 @@ async def test_shard_forwards_on_without_control(start_shard: Callable[..., Any]
     assert not shard.running.done()
 
 
+async def test_shard_without_control_ends_after_its_last_connection(start_shard: Callable[..., Any], hear: Callable[..., Any]) -> None:
+    shard = await start_shard(orphan_timeout_s=0.2)
+    ann, bo = await shard.person("ann"), await shard.person("bo")
+    await ann.publish(440)
+    _, track = await bo.consume(ann)
+    await shard.router.close()
+    assert await hear(track) == pytest.approx(440, abs=10)
+    await ann.close()
+    await bo.close()
+    async with asyncio.timeout(10):
+        await shard.running  # nobody is left to send LeaveRoom
+
+
 @pytest.mark.skipif(not socket.has_ipv6, reason="this machine has no IPv6")
 async def test_media_flows_over_ipv6(start_shard: Callable[..., Any], hear: Callable[..., Any]) -> None:
     shard = await start_shard(host="::1")

@@ -64,6 +64,39 @@ async def test_signal_ends_it_in_order(router: Any, number: signal.Signals) -> N
     assert [json.loads(line)["event"] for line in lines][-1] == "shard ended"
 
 
+_CONTROL = """
+import sys, zmq
+socket = zmq.Context().socket(zmq.ROUTER)
+socket.bind(sys.argv[1])
+identity, _ = socket.recv_multipart()
+socket.send_multipart([identity, bytes.fromhex(sys.argv[2])])
+while socket.recv_multipart()[1] != bytes.fromhex(sys.argv[3]):
+    pass
+print("joined", flush=True)
+while True:
+    socket.recv_multipart()
+"""
+
+
+async def test_shard_whose_control_is_killed_ends_although_people_were_in_its_rooms(tmp_path: Path) -> None:
+    endpoint, number = f"ipc://{tmp_path}/control", p.RequestId(1)
+    join = p.JoinRoom(request_id=number, deadline_unix_ms=1 << 50, room_id=p.RoomId("r"), user_id=p.UserId("u"), username="ann")
+    done = p.Reply(request_id=number, result=p.Done())
+    words = [endpoint, p.encode(join).hex(), p.encode(done).hex()]
+    control = await asyncio.create_subprocess_exec(sys.executable, "-c", _CONTROL, *words, stdout=asyncio.subprocess.PIPE)
+    file = tmp_path / "antiphon.toml"
+    file.write_text("[shard]\norphan_timeout_s = 0.2\n")
+    shard = await spawn("--config", str(file), "--control", endpoint, "--udp-port", "0", "--host", "127.0.0.1")
+    assert control.stdout is not None
+    async with asyncio.timeout(60):
+        assert await control.stdout.readline() == b"joined\n"
+    control.kill()
+    await control.communicate()
+    status, lines = await ended(shard)
+    assert status == 0
+    assert "no control and no connections: ending" in [json.loads(line)["event"] for line in lines]
+
+
 async def test_shard_says_hello_again_to_a_new_control(router: Any, tmp_path: Path) -> None:
     from tests.sfu.conftest import Router
 
