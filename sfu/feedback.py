@@ -11,12 +11,9 @@ from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from aiortc.rtp import (
-    RTCP_PSFB_PLI,
     RTCP_RTPFB_NACK,
     AnyRtcpPacket,
-    RtcpByePacket,
     RtcpPacket,
-    RtcpPsfbPacket,
     RtcpReceiverInfo,
     RtcpRrPacket,
     RtcpRtpfbPacket,
@@ -46,19 +43,7 @@ class Nack(NamedTuple):
     sequences: tuple[int, ...]
 
 
-class PictureLoss(NamedTuple):
-    """``ssrc`` needs a key frame (RFC 4585 6.3.1)."""
-
-    ssrc: int
-
-
-class Bye(NamedTuple):
-    """The sender of ``ssrc`` has stopped sending it (RFC 3550 6.6)."""
-
-    ssrc: int
-
-
-Feedback = ReceiverReport | Nack | PictureLoss | Bye
+Feedback = ReceiverReport | Nack
 
 
 class RetransmissionBudget:
@@ -93,7 +78,6 @@ class Reception:
     jitter: int = 0
     rtt_s: float | None = None
     nacks: int = 0
-    picture_losses: int = 0
 
     def note(self, feedback: Feedback) -> None:
         match feedback:
@@ -104,10 +88,6 @@ class Reception:
                     self.rtt_s = feedback.rtt_s
             case Nack():
                 self.nacks += 1
-            case PictureLoss():
-                self.picture_losses += 1
-            case Bye():
-                pass
 
 
 def read_rtcp(data: bytes, unix_s: float) -> list[Feedback] | None:
@@ -128,10 +108,6 @@ def _read_packet(packet: AnyRtcpPacket, unix_s: float) -> list[Feedback]:
             return [_read_report(report, unix_s) for report in packet.reports]
         case RtcpRtpfbPacket() if packet.fmt == RTCP_RTPFB_NACK:
             return [Nack(packet.media_ssrc, tuple(sequence & 0xFFFF for sequence in packet.lost))]
-        case RtcpPsfbPacket() if packet.fmt == RTCP_PSFB_PLI:
-            return [PictureLoss(packet.media_ssrc)]
-        case RtcpByePacket():
-            return [Bye(ssrc) for ssrc in packet.sources]
     return []
 
 

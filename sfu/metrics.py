@@ -18,7 +18,6 @@ DROP_REASONS: Final = (
     "rtcp_malformed",  # authenticated RTCP that does not parse
     "nack_limited",  # retransmissions asked for beyond what one consumer may have
     "ssrc_unmatched",  # a new SSRC that no section of its transport accounts for
-    "ssrc_limit",  # a new SSRC beyond what one track may have
     "send_ring_full",  # STUN or DTLS of ours that the forwarding thread had no room for
     "unreachable_address",  # STUN from an address that no answer can be sent to, which is one with port 0
     "control_unreachable",  # a message for control while no connection to it took any

@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from sfu.consumer import Consumer
     from sfu.forwarding._native import Loop
 
-MAX_ENCODINGS: Final = 16
-"""SSRCs that one track may use during its life. Browsers change it on few occasions (RFC 3550 8.2 collisions, a new sender)."""
+MAX_ENCODINGS: Final = 4
+"""SSRCs that the native loop keeps of one track (MAX_ENCODINGS in forwarding/table.h); a further one takes the place of the one named
+first. Browsers change theirs on few occasions (RFC 3550 8.2 collisions, a new sender)."""
 
 
 class Track:
@@ -27,12 +28,10 @@ class Track:
         self.kind = section.kind
         self.mid = section.mid
         self.codec = section.codec
-        self.encodings: set[int] = set()
+        self.encodings: list[int] = []
         self.consumers: list[Consumer] = []
         self.active = False
         """Whether the answer accepted it, so that the native loop knows it."""
-        self.said_bye = False
-        """Whether the peer announced the end of what it sent last (RFC 3550 6.6)."""
 
     def start(self, loop: Loop, section: AnsweredSection, paused: bool) -> None:
         """The answer accepted the track's section."""
@@ -49,15 +48,11 @@ class Track:
         for ssrc in section.ssrcs:
             self.claim(loop, ssrc)
 
-    def claim(self, loop: Loop, ssrc: int) -> bool:
-        """Let packets of ``ssrc`` belong to this track. False if it has too many already."""
-        if ssrc in self.encodings:
-            return True
-        if len(self.encodings) >= MAX_ENCODINGS:
-            return False
-        self.encodings.add(ssrc)
-        loop.add_encoding(self.index, ssrc)
-        return True
+    def claim(self, loop: Loop, ssrc: int) -> None:
+        """Let packets of ``ssrc`` belong to this track."""
+        loop.add_encoding(self.index, ssrc)  # also where it is known: the loop says which are unknown, and does nothing if this one is not
+        if ssrc not in self.encodings:
+            self.encodings = [*self.encodings, ssrc][-MAX_ENCODINGS:]
 
     def compile(self, loop: Loop) -> None:
         """Give the native loop the pre-resolved list: the consumers whose transport is connected."""
@@ -83,9 +78,3 @@ class Publisher:
             return next((track for track in active if track.mid.encode() == mid), None)
         fitting = [track for track in active if track.codec.payload_type == payload_type]
         return fitting[0] if len(fitting) == 1 else None
-
-    def note_bye(self, ssrc: int) -> None:
-        """The peer stopped sending ``ssrc``. The track stays: browsers say BYE also when a microphone is exchanged."""
-        for track in self.tracks:
-            if ssrc in track.encodings:
-                track.said_bye = True

@@ -17,7 +17,7 @@ from sfu.budget import TokenBucket
 from sfu.config import ShardConfig
 from sfu.connection import Connection, Connections
 from sfu.errors import PeerError
-from sfu.feedback import Bye, Nack, read_rtcp
+from sfu.feedback import Nack, read_rtcp
 from sfu.forwarding._native import DtlsReceived, FirstPacket, RtcpReceived, StunReceived, UnknownSsrc
 from sfu.indices import Indices
 from sfu.metrics import Metrics
@@ -183,8 +183,6 @@ class Shard:
                 consumer.reception.note(report)
                 if isinstance(report, Nack):
                     self.metrics.drop("nack_limited", consumer.retransmit(self._loop, report.sequences, now))
-            elif isinstance(report, Bye) and connection.publisher is not None:
-                connection.publisher.note_bye(report.ssrc)
 
     def _unknown_ssrc(self, event: UnknownSsrc) -> None:
         connection = self.connections.get(event.slot, event.generation)
@@ -192,8 +190,8 @@ class Shard:
         track = publisher.track_of(event.payload_type, event.mid) if publisher is not None else None
         if track is None:
             self.metrics.drop("ssrc_unmatched")
-        elif not track.claim(self._loop, event.ssrc):
-            self.metrics.drop("ssrc_limit")
+        else:
+            track.claim(self._loop, event.ssrc)
 
     def _give_up(self, connection: Connection | None, now: float) -> None:
         """Close a connection whose handling failed."""

@@ -7,7 +7,7 @@ from aiortc.rtp import RtcpByePacket, RtcpPsfbPacket, RtcpReceiverInfo, RtcpRrPa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfu.feedback import Bye, Nack, PictureLoss, ReceiverReport, Reception, RetransmissionBudget, read_rtcp
+from sfu.feedback import Nack, ReceiverReport, Reception, RetransmissionBudget, read_rtcp
 
 NTP_EPOCH = 2_208_988_800
 
@@ -41,7 +41,7 @@ class TestOthers:
     def test_compound_packet_is_read_in_order(self) -> None:
         data = bytes(RtcpRrPacket(ssrc=1)) + bytes(RtcpRtpfbPacket(fmt=1, ssrc=1, media_ssrc=9, lost=[65535, 65536]))
         data += bytes(RtcpPsfbPacket(fmt=1, ssrc=1, media_ssrc=9)) + bytes(RtcpByePacket(sources=[3]))
-        assert read_rtcp(data, 0) == [Nack(9, (65535, 0)), PictureLoss(9), Bye(3)]
+        assert read_rtcp(data, 0) == [Nack(9, (65535, 0))]
 
     def test_unknown_packet_types_are_skipped(self) -> None:
         assert read_rtcp(struct.pack("!BBHI", 0x80, 207, 1, 5), 0) == []
@@ -51,8 +51,7 @@ class TestOthers:
         reception.note(ReceiverReport(1, 0.5, 9, 3, 0.1))
         reception.note(ReceiverReport(1, 0.0, 10, 4, None))
         reception.note(Nack(1, (5,)))
-        reception.note(PictureLoss(1))
-        assert reception == Reception(2, 0.0, 10, 4, 0.1, 1, 1)
+        assert reception == Reception(2, 0.0, 10, 4, 0.1, 1)
 
 
 class TestHostileBytes:
