@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import heapq
 import secrets
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
+from sfu.budget import TokenBucket
 from sfu.indices import Indices
 from sfu.metrics import Metrics
 from sfu.negotiation import Answer, LocalParameters, Section, candidates, read_answer, write_offer
@@ -22,6 +23,13 @@ if TYPE_CHECKING:
     from sfu.consumer import Consumer
     from sfu.forwarding._native import Loop
     from sfu.publisher import Publisher
+
+
+_REPORTS_PER_S: Final = 20
+_REPORTS_AT_ONCE: Final = 40
+_REPORT_BYTES: Final = 256
+"""Compound RTCP packets that are read of one peer, for each consumer on its connection. Browsers send a few a second, of 150 bytes at most.
+A longer one counts for several: reading a full NACK takes 0.4 ms of the signaling thread, and how long it is was the peer's choice."""
 
 
 class Owner(Protocol):
@@ -57,6 +65,11 @@ class Connection:
         self.session_id = secrets.randbits(62)
         self.due_at: float | None = None
         self.bound: Address | None = None
+        self._reports = TokenBucket(_REPORTS_PER_S, _REPORTS_AT_ONCE)
+
+    def may_report(self, length: int, now: float) -> bool:
+        """Whether an RTCP packet of ``length`` bytes is within what this peer may have read."""
+        return self._reports.spend(1 + length // _REPORT_BYTES, now, scale=max(1, len(self.consumers)))
 
     def new_ssrc(self) -> int:
         """A random SSRC that nothing on this transport has (RFC 3550 8.1)."""
@@ -97,8 +110,13 @@ class Connections:
         slot = self._slots.take()
         self._generation = (self._generation + 1) & 0x7FFFFFFF
         association = Association(slot, self._generation, self._identity, self._limits, now)
-        connection = self._by_slot[slot] = Connection(owner, user_id, association)
-        self.loop.add_transport(slot, self._generation)
+        connection = Connection(owner, user_id, association)
+        try:
+            self.loop.add_transport(slot, self._generation)
+        except BaseException:
+            self._slots.give_back(slot)
+            raise
+        self._by_slot[slot] = connection
         self._schedule(connection)
         return connection
 

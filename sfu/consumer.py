@@ -6,7 +6,8 @@ import secrets
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from sfu.feedback import Reception, RetransmissionBudget
+from sfu.budget import TokenBucket
+from sfu.feedback import Reception
 from sfu.negotiation import AUDIO_LEVEL, EXTENSIONS, MID, AnsweredSection
 from sfu.protocol import ConsumerId, UserId
 
@@ -15,7 +16,10 @@ if TYPE_CHECKING:
     from sfu.forwarding._native import Loop
     from sfu.publisher import Track
 
-_RETRANSMISSIONS_AT_ONCE: Final = 64  # of one command to the native loop
+_RETRANSMISSIONS_PER_S: Final = 12.5
+_RETRANSMISSIONS_AT_ONCE: Final = 50
+"""How many packets one consumer may have again: a quarter of a voice stream's 50 packets/s. A peer that asks for more would not be helped
+by them, and costs others their share. At once: below the 64 that the native loop takes with one command."""
 _OFFERED = {uri: number for number, uri in EXTENSIONS.items()}
 
 
@@ -36,7 +40,7 @@ class Consumer:
         self.mid = mid
         self.ssrc = connection.new_ssrc()
         self.reception = Reception()
-        self._retransmissions = RetransmissionBudget()
+        self._retransmissions = TokenBucket(_RETRANSMISSIONS_PER_S, _RETRANSMISSIONS_AT_ONCE)
         self.created_at = now
         self.accepted = False
         self._extensions = (_OFFERED[AUDIO_LEVEL], _OFFERED[MID])
@@ -66,8 +70,8 @@ class Consumer:
         if not self.flowing:
             return 0
         granted = self._retransmissions.take(len(sequences), now)
-        for begin in range(0, granted, _RETRANSMISSIONS_AT_ONCE):
-            loop.retransmit(self.index, self.track.index, sequences[begin : min(granted, begin + _RETRANSMISSIONS_AT_ONCE)])
+        if granted:
+            loop.retransmit(self.index, self.track.index, sequences[:granted])
         return len(sequences) - granted
 
     def accept(self, loop: Loop, section: AnsweredSection) -> None:

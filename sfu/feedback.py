@@ -23,6 +23,8 @@ from aiortc.rtp import (
 _NTP_EPOCH: Final = 2_208_988_800  # seconds from 1900 to 1970
 _MAX_RTT_S: Final = 60.0
 """A longer round trip is a lie or a clock that was set: such a report says nothing about the path."""
+MAX_NACK_SEQUENCES: Final = 64
+"""Of one NACK: 1.3 s of voice, and more than its consumer may have at once."""
 
 
 class ReceiverReport(NamedTuple):
@@ -37,35 +39,14 @@ class ReceiverReport(NamedTuple):
 
 
 class Nack(NamedTuple):
-    """``ssrc`` misses packets with these ``sequences`` (RFC 4585 6.2.1)."""
+    """``ssrc`` misses packets with these ``sequences`` (RFC 4585 6.2.1), :data:`MAX_NACK_SEQUENCES` at most, and ``further`` ones."""
 
     ssrc: int
     sequences: tuple[int, ...]
+    further: int = 0
 
 
 Feedback = ReceiverReport | Nack
-
-
-class RetransmissionBudget:
-    """A token bucket: how many packets one consumer may have again. ``rate_per_s`` refills up to ``burst``.
-
-    A quarter of a voice stream's 50 packets/s; a peer that asks for more would not be helped by them, and costs others their share.
-    """
-
-    def __init__(self, rate_per_s: float = 12.5, burst: int = 50) -> None:
-        self._rate_per_s = rate_per_s
-        self._burst = burst
-        self._tokens = float(burst)
-        self._filled_at: float | None = None
-
-    def take(self, wanted: int, now: float) -> int:
-        """How many of ``wanted`` packets may be sent at ``now`` (seconds, monotonic)."""
-        if self._filled_at is not None:
-            self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate_per_s)
-        self._filled_at = now
-        granted = min(wanted, int(self._tokens))
-        self._tokens -= granted
-        return granted
 
 
 @dataclass(slots=True)
@@ -107,7 +88,8 @@ def _read_packet(packet: AnyRtcpPacket, unix_s: float) -> list[Feedback]:
         case RtcpRrPacket() | RtcpSrPacket():
             return [_read_report(report, unix_s) for report in packet.reports]
         case RtcpRtpfbPacket() if packet.fmt == RTCP_RTPFB_NACK:
-            return [Nack(packet.media_ssrc, tuple(sequence & 0xFFFF for sequence in packet.lost))]
+            sequences = tuple(sequence & 0xFFFF for sequence in packet.lost[:MAX_NACK_SEQUENCES])
+            return [Nack(packet.media_ssrc, sequences, len(packet.lost) - len(sequences))]
     return []
 
 

@@ -15,6 +15,7 @@ DROP_REASONS: Final = (
     *(reason.value for reason in StunDrop),
     "dtls_unknown",  # DTLS for a transport that is gone
     "rtcp_unknown",  # RTCP likewise
+    "rtcp_limited",  # RTCP beyond what one peer may have read, not looked into
     "rtcp_malformed",  # authenticated RTCP that does not parse
     "nack_limited",  # retransmissions asked for beyond what one consumer may have
     "ssrc_unmatched",  # a new SSRC that no section of its transport accounts for

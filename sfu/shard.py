@@ -173,6 +173,9 @@ class Shard:
         if connection is None:
             self.metrics.drop("rtcp_unknown")
             return
+        if not connection.may_report(len(event.data), now):
+            self.metrics.drop("rtcp_limited")
+            return
         reports = read_rtcp(event.data, unix_s)
         if reports is None:
             self.metrics.drop("rtcp_malformed")
@@ -182,7 +185,7 @@ class Shard:
             if consumer is not None:
                 consumer.reception.note(report)
                 if isinstance(report, Nack):
-                    self.metrics.drop("nack_limited", consumer.retransmit(self._loop, report.sequences, now))
+                    self.metrics.drop("nack_limited", report.further + consumer.retransmit(self._loop, report.sequences, now))
 
     def _unknown_ssrc(self, event: UnknownSsrc) -> None:
         connection = self.connections.get(event.slot, event.generation)

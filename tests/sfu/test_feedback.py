@@ -7,7 +7,7 @@ from aiortc.rtp import RtcpByePacket, RtcpPsfbPacket, RtcpReceiverInfo, RtcpRrPa
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfu.feedback import Nack, ReceiverReport, Reception, RetransmissionBudget, read_rtcp
+from sfu.feedback import MAX_NACK_SEQUENCES, Nack, ReceiverReport, Reception, read_rtcp
 
 NTP_EPOCH = 2_208_988_800
 
@@ -43,6 +43,10 @@ class TestOthers:
         data += bytes(RtcpPsfbPacket(fmt=1, ssrc=1, media_ssrc=9)) + bytes(RtcpByePacket(sources=[3]))
         assert read_rtcp(data, 0) == [Nack(9, (65535, 0))]
 
+    def test_long_nack_is_cut_and_says_so(self) -> None:
+        (read,) = read_rtcp(bytes(RtcpRtpfbPacket(fmt=1, ssrc=1, media_ssrc=9, lost=list(range(200)))), 0) or []
+        assert read == Nack(9, tuple(range(MAX_NACK_SEQUENCES)), 200 - MAX_NACK_SEQUENCES)
+
     def test_unknown_packet_types_are_skipped(self) -> None:
         assert read_rtcp(struct.pack("!BBHI", 0x80, 207, 1, 5), 0) == []
 
@@ -66,15 +70,3 @@ class TestHostileBytes:
 
     def test_truncated_is_malformed(self) -> None:
         assert read_rtcp(report(1e9, 0)[:-1], 0) is None
-
-
-class TestRetransmissionBudget:
-    def test_burst_is_granted_once_and_refills_with_time(self) -> None:
-        budget = RetransmissionBudget(rate_per_s=10, burst=5)
-        assert [budget.take(4, 0.0), budget.take(4, 0.0), budget.take(4, 0.0)] == [4, 1, 0]
-        assert budget.take(100, 0.25) == 2
-        assert budget.take(100, 1000.0) == 5
-
-    def test_time_that_stands_still_grants_nothing(self) -> None:
-        budget = RetransmissionBudget(rate_per_s=10, burst=1)
-        assert [budget.take(1, 3.0) for _ in range(3)] == [1, 0, 0]

@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 from aioice import stun
+from aiortc.rtp import RtcpReceiverInfo, RtcpRrPacket, RtcpRtpfbPacket
 
 from sfu import protocol as p
+from sfu.forwarding._native import RtcpReceived
 
 
 @pytest.fixture
@@ -76,6 +78,38 @@ class TestUdp:
 
         ice._send = send_twice
         await call.router.dropped("replayed", 20)
+
+
+class TestRtcp:
+    async def test_maximal_nacks_are_not_read_beyond_the_budget(self, call: Any) -> None:
+        connection = next(one for one in call.process.shard.connections._by_slot.values() if one.consumers)
+        (ssrc,) = connection.consumers
+        nack = bytes(RtcpRtpfbPacket(fmt=1, ssrc=1, media_ssrc=ssrc, lost=list(range(0, 17 * 300, 17))))
+        for _ in range(1000):
+            call.process.shard.handle(RtcpReceived(connection.slot, connection.generation, nack), 1e9, 0.0)
+        assert len(nack) > 1200
+        assert connection.consumers[ssrc].reception.nacks <= 10
+        assert call.process.metrics.dropped("rtcp_limited") >= 990
+
+    async def test_reports_that_come_as_they_should_are_all_read(self, call: Any) -> None:
+        connection = next(one for one in call.process.shard.connections._by_slot.values() if one.consumers)
+        (ssrc,) = connection.consumers
+        report = bytes(RtcpRrPacket(ssrc=1, reports=[RtcpReceiverInfo(ssrc, 0, 0, 0, 0, 0, 0)]))
+        before = connection.consumers[ssrc].reception.reports
+        for number in range(200):
+            call.process.shard.handle(RtcpReceived(connection.slot, connection.generation, report), 1e9 + number / 10, 0.0)
+        assert connection.consumers[ssrc].reception.reports == before + 200
+        assert call.process.metrics.dropped("rtcp_limited") == 0
+
+    async def test_reports_of_ever_new_senders_are_bounded(self, call: Any) -> None:
+        transport = call.people[1].connections[-1].getReceivers()[0].transport
+        for number in range(300):
+            await transport._send_rtp(bytes(RtcpRrPacket(ssrc=1000 + number)))
+
+        def bounded(heartbeat: p.Heartbeat) -> bool:
+            return heartbeat.drops.get("too_many_ssrcs", 0) + heartbeat.drops["rtcp_limited"] >= 150
+
+        await call.router.first(p.Heartbeat, bounded)
 
 
 class TestZeroMq:
