@@ -6,7 +6,8 @@ freeing matters and is kept here: first out of every list, then the consumer, th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -129,20 +130,16 @@ class Room:
 
     def create_publisher(self, user_id: UserId, now: float) -> Offer:
         participant = self._participant(user_id)
-        shard = self._shard
-        index = shard.tracks.take()
-        try:
-            connection = shard.connections.open(self, user_id, now)
-        except PeerError:
-            shard.tracks.give_back(index)
-            raise
-        if participant.publisher is not None:
-            self._end_publisher(participant, "replaced", now, tell=True)
-        section = Section("0", "audio", "recvonly")
-        connection.sections.append(section)
-        publisher = participant.publisher = Publisher(connection, now)
-        publisher.tracks.append(Track(publisher, index, section))
-        return shard.connections.offer(connection)
+        with self._opened(self._shard.tracks, user_id, now) as (index, connection):
+            section = Section("0", "audio", "recvonly")
+            connection.sections.append(section)
+            offer = self._shard.connections.offer(connection)
+            if participant.publisher is not None:
+                self._end_publisher(participant, "replaced", now, tell=True)
+            publisher = Publisher(connection, now)
+            publisher.tracks.append(Track(publisher, index, section))
+            participant.publisher = publisher
+        return offer
 
     def answer_publisher(self, user_id: UserId, sdp: str, now: float) -> None:
         participant = self._participant(user_id)
@@ -166,22 +163,17 @@ class Room:
     def create_consumer(self, user_id: UserId, publisher_id: UserId, consumer_id: ConsumerId, now: float) -> Offer:
         participant = self._participant(user_id)
         track = self._published_track(publisher_id)
-        shard = self._shard
-        index = shard.consumers.take()
-        try:
-            connection = shard.connections.open(self, user_id, now)
-        except PeerError:
-            shard.consumers.give_back(index)
-            raise
-        self._replace_consumer(participant, publisher_id, consumer_id, now)
-        consumer = Consumer(consumer_id, index, track, publisher_id, connection, "0", now)
-        source = Source(consumer.ssrc, connection.cname, str(publisher_id), str(track.id))
-        connection.sections.append(Section(consumer.mid, "audio", "sendonly", track.codec, source))
-        connection.consumers[consumer.ssrc] = consumer
-        participant.consumers[consumer_id] = consumer
-        track.consumers.append(consumer)
-        consumer.add(shard.loop)
-        return shard.connections.offer(connection)
+        with self._opened(self._shard.consumers, user_id, now) as (index, connection):
+            consumer = Consumer(consumer_id, index, track, publisher_id, connection, "0", now)
+            source = Source(consumer.ssrc, connection.cname, str(publisher_id), str(track.id))
+            connection.sections.append(Section(consumer.mid, "audio", "sendonly", track.codec, source))
+            offer = self._shard.connections.offer(connection)
+            self._replace_consumer(participant, publisher_id, consumer_id, now)
+            consumer.add(self._shard.loop)
+            connection.consumers[consumer.ssrc] = consumer
+            participant.consumers[consumer_id] = consumer
+            track.consumers.append(consumer)
+        return offer
 
     def answer_consumer(self, user_id: UserId, consumer_id: ConsumerId, sdp: str, now: float) -> None:
         consumer = self._participant(user_id).consumers.get(consumer_id)
@@ -223,6 +215,21 @@ class Room:
             self._event(ConsumerClosed, user_id=connection.user_id, consumer_id=consumer.id, reason=reason)
 
     # ------------------------------------------------------------------------------------------------------- internals
+
+    @contextlib.contextmanager
+    def _opened(self, indices: Indices, user_id: UserId, now: float) -> Iterator[tuple[int, Connection]]:
+        """One of ``indices`` and a new connection for what the body makes of them. Both are given back if that fails."""
+        index = indices.take()
+        try:
+            connection = self._shard.connections.open(self, user_id, now)
+            try:
+                yield index, connection
+            except BaseException:
+                self._shard.connections.close(connection)
+                raise
+        except BaseException:
+            indices.give_back(index)
+            raise
 
     def _participant(self, user_id: UserId) -> Participant:
         participant = self.participants.get(user_id)
@@ -274,7 +281,7 @@ class Room:
             return
         if publisher.announced:
             self._event(PublisherClosed, user_id=participant.user_id, reason=reason)
-        elif reason not in ("replaced", "reset"):
+        elif reason not in ("replaced", "reset", "closed"):
             self._event(PublisherFailed, user_id=participant.user_id, reason=reason)
 
     def _end_consumer(self, consumer: Consumer, reason: str, now: float) -> None:
