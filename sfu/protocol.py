@@ -9,7 +9,7 @@ Conversation:
 * Control sends a :data:`Command`; the shard answers each with exactly one :class:`Reply` or :class:`Failed` that repeats
   its ``request_id``. A command whose ``deadline_unix_ms`` has passed when the shard reads it is dropped and counted
   (control has given up on it and has told its client ``shard_unavailable``).
-* Unasked, a shard sends :class:`Hello` when it starts, :class:`Heartbeat` at a fixed interval, and events.
+* Unasked, a shard sends :class:`Hello` whenever it has connected, :class:`Heartbeat` at a fixed interval, and events.
 * ``instance`` is drawn at random by every shard process at its start. Control discards what carries another instance than
   the one it knows for that shard id, so late words of a dead process change nothing.
 
@@ -196,10 +196,10 @@ class Failed(_Message, frozen=True, kw_only=True, tag="failed"):
 
 
 class Hello(_Message, frozen=True, kw_only=True, tag="hello"):
-    """First word of a shard process, repeated while no heartbeat could be delivered.
+    """First word of a shard on every connection to control, so also after control was started again.
 
-    ``udp_port``: the port in use; ``addresses``: those put into SDP; ``srtp``: how packets are protected, e.g.
-    ``evp-aes-128-gcm`` or ``libsrtp`` (see forwarding/README.md); ``priority``: nice value of the forwarding thread.
+    ``udp_port``: the port in use; ``addresses``: those put into SDP; ``srtp``: what protects AES-GCM packets, ``evp``
+    or ``libsrtp`` (see forwarding/README.md); ``priority``: nice value of the forwarding thread.
     """
 
     shard_id: ShardId
@@ -276,7 +276,7 @@ class PublisherClosed(_Message, frozen=True, kw_only=True, tag="publisher_closed
     """A publisher whose track had been announced is gone, and with it every consumer of that track (no
     :class:`ConsumerClosed` for those). Not sent when the participant leaves.
 
-    ``reason``: ``closed`` (asked for), ``replaced``, ``dtls_closed``, ``dtls_failed``, ``consent_lost``, ``reset``,
+    ``reason``: ``closed`` (asked for, or the shard ends), ``replaced``, ``dtls_closed``, ``dtls_failed``, ``consent_lost``, ``reset``,
     ``internal_error`` (a defect of the shard, see its log).
     """
 
@@ -288,8 +288,8 @@ class PublisherClosed(_Message, frozen=True, kw_only=True, tag="publisher_closed
 
 
 class PublisherFailed(_Message, frozen=True, kw_only=True, tag="publisher_failed"):
-    """A publisher ended before its track was up. ``reason``: ``dtls_failed``, ``fingerprint_mismatch``,
-    ``handshake_timeout``, ``dtls_closed``, ``consent_lost``."""
+    """A publisher ended by itself before its track was up. ``reason``: ``dtls_failed``, ``fingerprint_mismatch``,
+    ``handshake_timeout``, ``dtls_closed``, ``internal_error``."""
 
     shard_id: ShardId
     instance: str
