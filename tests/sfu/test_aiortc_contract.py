@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
 import re
 
 import pytest
 from aioice import stun
+from aiortc import RTCPeerConnection
 from aiortc import rtcdtlstransport as dtls
+from aiortc.rtcrtpreceiver import StreamStatistics
 from aiortc.rtp import RtcpPacket
 from aiortc.sdp import SessionDescription
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -66,6 +69,21 @@ class TestSdp:
         else:
             with pytest.raises(error):
                 SessionDescription.parse(sdp)
+
+
+class TestReceiver:
+    """Parts by which tests make a peer report (test_calls.py, test_hostile.py)."""
+
+    async def test_streams_and_reports_are_where_they_were(self) -> None:
+        connection = RTCPeerConnection()
+        receiver = connection.addTransceiver("audio").receiver
+        assert receiver._RTCRtpReceiver__remote_streams == {}
+        assert list(inspect.signature(receiver._send_rtcp_nack).parameters) == ["media_ssrc", "lost"]
+        assert list(inspect.signature(receiver.transport._send_rtp).parameters) == ["data"]
+        await connection.close()
+
+    def test_statistics_know_the_last_sequence_number(self) -> None:
+        assert StreamStatistics(48000).max_seq is None
 
 
 def test_rtcp_parser_raises_value_error_on_truncation() -> None:

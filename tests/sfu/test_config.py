@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from sfu.config import ConfigError, ShardConfig, load
+from sfu.transport.webrtc import Limits
 
 
 def file(tmp_path: Path, text: str) -> Path:
@@ -34,6 +35,9 @@ class TestOrder:
         assert config.host == ("127.0.0.1", "::1")
         monkeypatch.delenv("ANTIPHON_SHARD_ADVERTISE")
         assert load({}, file(tmp_path, '[shard]\nadvertise = ["192.0.2.9"]\n')).advertise == ("192.0.2.9",)
+
+    def test_consent_is_lost_after_the_30_s_of_rfc_7675(self) -> None:
+        assert ShardConfig().consent_timeout_s == Limits().consent_s == 30.0
 
     def test_file_without_the_section_is_fine(self, tmp_path: Path) -> None:
         assert load({}, file(tmp_path, "[control]\n"), {}) == ShardConfig()
