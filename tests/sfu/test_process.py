@@ -23,8 +23,13 @@ async def spawn(*flags: str) -> asyncio.subprocess.Process:
 
 async def ended(process: asyncio.subprocess.Process) -> tuple[int | None, list[str]]:
     """Exit status and the lines on standard error."""
-    async with asyncio.timeout(60):
-        _, errors = await process.communicate()
+    try:
+        async with asyncio.timeout(60):
+            _, errors = await process.communicate()
+    except TimeoutError:
+        process.kill()  # a shard that does not end must not outlive its test
+        await process.communicate()
+        raise
     return process.returncode, errors.decode().splitlines()
 
 
