@@ -99,22 +99,26 @@ def raise_file_limit(needed: int) -> None:
         log.warning("too few file descriptors for the configured number of sockets", allowed=hard, needed=needed)
 
 
-def check_udp_ports(config: ControlConfig, bind: list[str]) -> None:
-    """See that every local shard will get its UDP port on ``bind`` (empty: everywhere). Raises :class:`StartError`."""
-    count = shard_count(config)
-    if not config.udp_port:
-        return
+def udp_ports(config: ControlConfig) -> range:
+    """The UDP ports of the local shards; none where the system chooses them. Raises :class:`StartError`."""
+    count = shard_count(config) if config.udp_port else 0
     if config.udp_port + count - 1 > 65535:
         raise StartError(f"{count} shards from UDP port {config.udp_port} on go beyond 65535; choose a lower --udp-port")
-    for port in range(config.udp_port, config.udp_port + count):
-        for host in bind or ["0.0.0.0", "::"]:
-            family = socket.AF_INET6 if ":" in host else socket.AF_INET
-            with contextlib.suppress(_NoFamily), _udp_socket(family) as probe:
-                try:
-                    probe.bind((host, port))
-                except OSError as error:
-                    if error.errno == errno.EADDRINUSE:
-                        raise StartError(f"UDP port {port} is already in use; choose other ports with --udp-port") from None
+    return range(config.udp_port, config.udp_port + count)
+
+
+def busy_udp_ports(ports: range, bind: list[str]) -> list[int]:
+    """Those of ``ports`` that cannot be bound on ``bind`` (empty: everywhere) because somebody holds them."""
+    return [port for port in ports if any(_is_udp_port_busy(host, port) for host in bind or ["0.0.0.0", "::"])]
+
+
+def _is_udp_port_busy(host: str, port: int) -> bool:
+    with contextlib.suppress(_NoFamily), _udp_socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return error.errno == errno.EADDRINUSE
+    return False
 
 
 class _NoFamily(Exception):
@@ -158,6 +162,13 @@ def shard_endpoint(config: ControlConfig, http_port: int) -> str:
     if len(os.fsencode(path)) > UNIX_PATH_BYTES:
         raise StartError(f"{path} is too long for a socket's name; choose a shorter runtime_dir")
     return f"ipc://{path}"
+
+
+def may_be_left_over(endpoint: str) -> bool:
+    """Whether shards of an earlier control may come to ``endpoint``, asked before it is bound: one that ended in order removes
+    its ipc socket, and its shards before it. Of other endpoints nothing can be known."""
+    path = endpoint.removeprefix("ipc://")
+    return path == endpoint or os.path.exists(path)
 
 
 @dataclass(frozen=True, slots=True)

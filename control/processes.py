@@ -60,6 +60,11 @@ class LocalShards:
         for index, shard in list(enumerate(self.shard_ids))[len(self._tasks) : count]:
             self._tasks.append(asyncio.create_task(self._keep(index, shard)))
 
+    def pid(self, shard: ShardId) -> int | None:
+        """Of the last process that was started for a shard; None before."""
+        process = self._processes.get(shard)
+        return process.pid if process is not None else None
+
     def kill(self, shard: ShardId) -> None:
         """End a shard that does not answer; what takes its place is a new process."""
         self._signal(shard, signal.SIGKILL)

@@ -22,7 +22,17 @@ from starlette.applications import Starlette
 
 from control import __version__
 from control.app import build_app
-from control.binding import ShardAddresses, StartError, bind_http, check_udp_ports, raise_file_limit, shard_addresses, shard_endpoint
+from control.binding import (
+    ShardAddresses,
+    StartError,
+    bind_http,
+    busy_udp_ports,
+    may_be_left_over,
+    raise_file_limit,
+    shard_addresses,
+    shard_endpoint,
+    udp_ports,
+)
 from control.config import ControlConfig, is_loopback, shard_count
 from control.dispatch import Dispatcher
 from control.metrics import registry
@@ -31,8 +41,15 @@ from control.sessions import Limits
 from control.shards import Shards, ShardTimes
 from control.signaling import Signaling
 from control.websocket import GOING_AWAY, SocketBounds, WebSocketProtocol
+from sfu.protocol import Hello
 
 log = structlog.get_logger("antiphon.serve")
+
+LEFT_OVER_SEEN_S: Final = 5.0
+"""A shard that was left behind looks for control once a second (sfu/link.py) and says Hello to the next one within this time."""
+LEFT_OVER_ENDED_S: Final = 35.0
+"""It ends when it is told to, or else by itself: after its orphan timeout (30 s)."""
+PORTS_POLL_S: Final = 0.1
 
 OTHER_FILES: Final = 512
 """File descriptors beside those of signaling sockets: shards, requests for pages and metrics, what Python has open."""
@@ -48,7 +65,6 @@ def run(config: ControlConfig, file: Path | None) -> int:
             for bound in sockets:
                 stack.callback(bound.close)
             addresses = shard_addresses(config, os.environ, file)
-            check_udp_ports(config, addresses.bind)
             uvloop.run(_control(config, file, sockets, addresses))
     except StartError as error:
         if str(error):
@@ -115,13 +131,17 @@ class Control:
         dispatcher = Dispatcher(Signaling(limits), loop.time)
         shards = Shards(dispatcher, ShardTimes(config.command_timeout_ms / 1000, config.heartbeat_timeout_ms / 1000))
         dispatcher.shards = shards
-        endpoint = self._bind_shards(shards)
+        ports = udp_ports(config)
+        endpoint, left_over = self._bind_shards(shards)
         local = LocalShards(shards, shard_count(config), lambda index: self._shard_command(index, endpoint))
         shards.on_silent = local.kill
+        shards.is_left_over = lambda hello: _is_left_over(hello, local, ports)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._on_signal, local)
         try:
-            local.start()
+            await self._wait_for_ports(shards, ports, left_over)
+            if not self._stop.is_set():
+                local.start()
             if await self._all_up(shards, local):
                 local.started = True
                 await self._serve(dispatcher, shards, local)
@@ -130,10 +150,29 @@ class Control:
             await local.stop(config.stop_timeout_s)
             await shards.stop()
 
-    def _bind_shards(self, shards: Shards) -> str:
+    async def _wait_for_ports(self, shards: Shards, ports: range, left_over: bool) -> None:
+        """Return when the UDP ports are free, or when told to stop. Only for shards of an earlier control there is waiting.
+
+        ``left_over``: there may be such; :class:`Shards` tells them to end, and says so.
+        Raises :class:`StartError` where somebody else has a port.
+        """
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        while busy := busy_udp_ports(ports, self._addresses.bind):
+            waited = loop.time() - began
+            others = [port for port in busy if port not in shards.left_over_ports]
+            if (others and (not left_over or waited > LEFT_OVER_SEEN_S)) or waited > LEFT_OVER_ENDED_S:
+                raise StartError(f"UDP port {(others or busy)[0]} is already in use; choose other ports with --udp-port")
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), PORTS_POLL_S)
+                return
+
+    def _bind_shards(self, shards: Shards) -> tuple[str, bool]:
+        """Listen for shards; the endpoint in use, and whether shards of an earlier control may come to it."""
         endpoint = shard_endpoint(self._config, self._port)
+        left_over = may_be_left_over(endpoint)
         try:
-            return shards.start(endpoint)
+            return shards.start(endpoint), left_over
         except zmq.ZMQError as error:
             raise StartError(f"cannot listen for shards on {endpoint}: {error.strerror}; choose another shard_endpoint") from None
 
@@ -214,6 +253,13 @@ class Control:
             lines.append("Browsers give a page the microphone only over HTTPS or on localhost")
         lines += [f"Open http://{shown}:{self._port} in a browser", "Ctrl-C ends it"]
         print("\n".join(lines), flush=True)
+
+
+def _is_left_over(hello: Hello, local: LocalShards, ports: range) -> bool:
+    """Whether a shard has the name of a local one and is another process, or has a port that a local one is to get."""
+    if hello.shard_id in local.shard_ids:
+        return hello.pid != local.pid(hello.shard_id)
+    return not local.started and hello.udp_port in ports and hello.host == socket.gethostname()
 
 
 def http_config(app: Starlette, message_bytes: int) -> uvicorn.Config:

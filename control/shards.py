@@ -90,7 +90,8 @@ class Shards:
     ``discarded``: messages that were not acted on, by reason: ``frames`` (not [id, body]), ``undecodable``, ``impostor`` (the
     body names another shard than the socket), ``protocol``, ``too_many``, ``stale`` (an instance that is not the known one, or
     said before a Reset), ``late`` (an answer after its deadline). ``unanswered``: commands given up at their deadline. ``times`` may
-    be replaced at any time. ``stopping``: control ends, and so do the shards: no loss.
+    be replaced at any time. ``stopping``: control ends, and so do the shards: no loss. ``is_left_over``: whether who says Hello is
+    a shard that an earlier control has left behind; it is told to end. ``left_over_ports``: the UDP ports of those.
     """
 
     def __init__(self, listener: Listener, times: ShardTimes) -> None:
@@ -98,6 +99,8 @@ class Shards:
         self.discarded: Counter[str] = Counter()
         self.unanswered = 0
         self.stopping = False
+        self.is_left_over: Callable[[p.Hello], bool] = lambda hello: False
+        self.left_over_ports: set[int] = set()
         self.on_silent: Callable[[p.ShardId], None] = lambda shard: None
         self._listener = listener
         self.times = times
@@ -274,7 +277,18 @@ class Shards:
         link.heard_at = asyncio.get_running_loop().time()
         self._settle(pending, message.result if isinstance(message, p.Reply) else Refused(message.code, message.message))
 
+    def _end_left_over(self, hello: p.Hello) -> None:
+        self.left_over_ports.add(hello.udp_port)
+        self._last_request += 1
+        deadline = int((time.time() + self.times.command_s) * 1000)
+        shutdown = p.Shutdown(request_id=p.RequestId(self._last_request), deadline_unix_ms=deadline)
+        problem = self._send(hello.shard_id, p.encode(shutdown))
+        log.warning("shard of an earlier start told to end", shard=hello.shard_id, pid=hello.pid, host=hello.host, problem=problem)
+
     def _hello(self, hello: p.Hello) -> None:
+        if self.is_left_over(hello):
+            self._end_left_over(hello)
+            return
         if hello.protocol != p.PROTOCOL_VERSION:
             self.discarded["protocol"] += 1
             log.error("shard refused: another protocol version", shard=hello.shard_id, theirs=hello.protocol, ours=p.PROTOCOL_VERSION)

@@ -11,6 +11,7 @@ import resource
 import signal
 import socket
 import sys
+import time
 import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -100,6 +101,8 @@ class Served:
             self.process.send_signal(number)
         status = await asyncio.wait_for(self.process.wait(), START_S)
         await self._log
+        assert self.process.stdout is not None
+        await self.process.stdout.read()  # to its end: a shard that outlives control holds it too
         return status
 
 
@@ -213,6 +216,58 @@ class TestFileDescriptors:
                 assert line["allowed"] == limits[1]
         finally:
             await served.end(signal.SIGTERM)
+
+
+def free_port(kind: socket.SocketKind) -> int:
+    """A port that was free a moment ago: two starts on the same one need its number."""
+    with socket.socket(socket.AF_INET, kind) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class TestAfterControlWasKilled:
+    @pytest.mark.parametrize("udp_ports", ["same", "any"])
+    async def test_it_starts_again_at_once_on_the_same_ports(self, tmp_path: Path, udp_ports: str) -> None:
+        file = tmp_path / "antiphon.toml"
+        runtime = tmp_path / "run"
+        file.write_text(f'[control]\nruntime_dir = "{runtime}"\n')
+        udp_port = free_port(socket.SOCK_DGRAM) if udp_ports == "same" else 0
+        arguments = ["--port", str(free_port(socket.SOCK_STREAM)), "--udp-port", str(udp_port), "--shards", "1", "--config", str(file)]
+        async with serving(*arguments) as killed:
+            (left,) = await killed.logged("shard up")
+            async with killed.connect() as client:
+                await say(client, "register", username="Ann")
+                await say(client, "create_room")
+                await hear(client, "room_joined")
+                killed.process.kill()
+                with pytest.raises(websockets.ConnectionClosed):
+                    await hear(client, "nothing")  # not process.wait: that waits for the shard, which holds the same pipes
+            assert alive(left["pid"])
+            again = time.monotonic()
+            async with serving(*arguments) as served, served.connect() as client:
+                (line,) = await served.logged("shard of an earlier start told to end")
+                assert line["pid"] == left["pid"]
+                await say(client, "register", username="Ann")
+                await say(client, "create_room")
+                await hear(client, "room_joined")
+                await say(client, "create_publisher")
+                await hear(client, "publisher_created")
+        # Its end is that of its standard error, which the test has read.
+        assert not alive(left["pid"])
+        assert time.monotonic() - again < 25, "it ended by its orphan timeout"
+
+    async def test_a_port_that_somebody_else_holds_is_still_one_line(self, tmp_path: Path) -> None:
+        runtime = tmp_path / "run"
+        runtime.mkdir(mode=0o700)
+        port = free_port(socket.SOCK_STREAM)
+        (runtime / f"control-127.0.0.1-{port}.sock").touch()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+            taken.bind(("127.0.0.1", 0))
+            udp_port = taken.getsockname()[1]
+            arguments = ("--host", "127.0.0.1", "--advertise", "127.0.0.1", "--port", str(port), "--udp-port", str(udp_port))
+            status, out, err = await finished("serve", *arguments, ANTIPHON_CONTROL_RUNTIME_DIR=str(runtime))
+        assert (status, out) == (2, "")
+        assert err == f"antiphon: UDP port {udp_port} is already in use; choose other ports with --udp-port\n"
 
 
 class TestServing:
