@@ -70,11 +70,11 @@ class AntiphonCollector(Collector):
         yield up
         info = GaugeMetricFamily(
             "antiphon_shard_info",
-            "Version, packet protection and niceness of the shard; always 1",
-            labels=["shard", "version", "srtp", "priority"],
+            "Version, packet protection and scheduling of the shard; always 1",
+            labels=["shard", "version", "srtp", "scheduling"],
         )
         for link in self._shards.links.values():
-            info.add_metric([link.shard_id, link.hello.version, link.hello.srtp, str(link.hello.priority)], 1)
+            info.add_metric([link.shard_id, link.hello.version, link.hello.srtp, link.hello.scheduling], 1)
         yield info
 
     def _heartbeats(self) -> Iterator[Metric]:

@@ -66,10 +66,10 @@ class ShardProcess:
             udp_port=self.udp_port,
             addresses=list(self.addresses),
             srtp=self.loop.srtp_implementation,
-            priority=self.loop.priority,
+            scheduling=self.loop.scheduling,
         )
-        if self.loop.priority > -1:
-            log.info("forwarding thread runs at normal priority: latency suffers while Python is busy (CAP_SYS_NICE raises it)")
+        if self.loop.scheduling == "nice 0":
+            log.info("the forwarding thread runs at normal priority: latency suffers while Python is busy (CAP_SYS_NICE raises it)")
         self._beat()
         self._probe_lag(self._asyncio.time() + _LAG_PROBE_S)
         try:
@@ -166,7 +166,7 @@ class ShardProcess:
                 udp_port=self.udp_port,
                 addresses=list(self.addresses),
                 srtp=self.loop.srtp_implementation,
-                priority=self.loop.priority,
+                scheduling=self.loop.scheduling,
             )
         )
 

@@ -199,7 +199,8 @@ class Hello(_Message, frozen=True, kw_only=True, tag="hello"):
     """First word of a shard on every connection to control, so also after control was started again.
 
     ``udp_port``: the port in use; ``addresses``: those put into SDP; ``srtp``: what protects AES-GCM packets, ``evp``
-    or ``libsrtp`` (see forwarding/README.md); ``priority``: nice value of the forwarding thread.
+    or ``libsrtp`` (see forwarding/README.md); ``scheduling``: of the forwarding thread, ``realtime`` or
+    ``nice N``.
     """
 
     shard_id: ShardId
@@ -211,7 +212,7 @@ class Hello(_Message, frozen=True, kw_only=True, tag="hello"):
     udp_port: int
     addresses: list[str]
     srtp: str
-    priority: int
+    scheduling: str
 
 
 class ShardTables(msgspec.Struct, frozen=True, kw_only=True):

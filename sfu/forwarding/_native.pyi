@@ -134,8 +134,8 @@ class Loop:
     def srtp_implementation(self) -> str:
         """``evp`` where GCM packets are protected by OpenSSL directly, ``libsrtp`` where they are not."""
     @property
-    def priority(self) -> int:
-        """Nice value that the thread got (-20 where permitted)."""
+    def scheduling(self) -> str:
+        """``realtime`` (SCHED_RR) where that is permitted, else ``nice -20`` or whatever the thread got."""
     @property
     def thread_id(self) -> int:
         """Kernel thread id, for /proc/self/task."""

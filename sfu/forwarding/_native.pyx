@@ -147,8 +147,8 @@ cdef class Loop:
         return "evp" if srtp_evp_available() else "libsrtp"
 
     @property
-    def priority(self):
-        return loop_priority(self.running())
+    def scheduling(self):
+        return "realtime" if loop_is_realtime(self.running()) else f"nice {loop_nice(self.running())}"
 
     @property
     def thread_id(self):

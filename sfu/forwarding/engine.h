@@ -60,7 +60,8 @@ struct loop {
     pthread_t thread;
     bool thread_started; /* signaling thread's */
     _Atomic int thread_id;
-    _Atomic int priority;
+    _Atomic int nice;
+    _Atomic bool realtime;
     _Atomic bool ready;
 };
 

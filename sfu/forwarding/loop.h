@@ -61,7 +61,8 @@ struct loop *loop_create(const int *sockets, unsigned count, uint32_t max_transp
 void loop_destroy(struct loop *loop);
 
 int loop_event_fd(const struct loop *loop);
-int loop_priority(const struct loop *loop);
+bool loop_is_realtime(const struct loop *loop);
+int loop_nice(const struct loop *loop);
 int loop_thread_id(const struct loop *loop);
 bool loop_has_family(const struct loop *loop, int family);
 

@@ -268,7 +268,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 8192), hard))
     floor = floor_module()
     payloads = [160] if options.quick else [160, 1200]
-    rounds, copies, seconds = (3, 40_000, 0.5) if options.quick else (9, 150_000, 2.0)
+    rounds, copies, seconds = (3, 40_000, 0.5) if options.quick else (7, 100_000, 2.0)
     rows = []
     for profile in PROFILES:
         for payload_bytes in payloads:

@@ -87,7 +87,7 @@ class Dealer:
                 udp_port=1,
                 addresses=[],
                 srtp="x",
-                priority=0,
+                scheduling="nice 0",
             )
         )
 

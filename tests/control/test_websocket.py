@@ -44,7 +44,7 @@ class PlayedShard:
         self._socket.connect(endpoint)
 
     async def run(self) -> None:
-        hello = {"protocol": 1, "version": "0", "pid": 1, "host": "h", "udp_port": 1, "addresses": [], "srtp": "x", "priority": 0}
+        hello = {"protocol": 1, "version": "0", "pid": 1, "host": "h", "udp_port": 1, "addresses": [], "srtp": "x", "scheduling": "nice 0"}
         await self.say(p.Hello(shard_id=p.ShardId("0"), instance="i", **hello))  # type: ignore[arg-type]
         try:
             while True:

@@ -365,6 +365,11 @@ class TestLifetime:
         publisher.send(rtp(1, payload=b"later"))
         assert listener.receive().endswith(b"later")
 
+    def test_thread_has_the_scheduling_that_it_says(self, loop: RunningLoop) -> None:
+        policy = os.sched_getscheduler(loop.native.thread_id)
+        nice = os.getpriority(os.PRIO_PROCESS, loop.native.thread_id)
+        assert loop.native.scheduling == ("realtime" if policy == os.SCHED_RR else f"nice {nice}")
+
     def test_a_closed_loop_refuses_everything(self) -> None:
         with RunningLoop() as loop:
             pass
