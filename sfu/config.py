@@ -80,7 +80,7 @@ class ShardConfig(BaseSettings):
         default=30.0, gt=0, le=600, description="a connected peer that sends no STUN for so long is gone, in seconds (RFC 7675)"
     )
     orphan_timeout_s: float = Field(
-        default=30.0, gt=0, description="a shard without control and without participants for so long ends, in seconds"
+        default=30.0, gt=0, description="a shard without control and without connections for so long ends, in seconds"
     )
     max_transports: int = Field(default=16384, ge=1, le=1 << 20, description="transports at a time, connected or not")
     max_tracks: int = Field(default=16384, ge=1, le=1 << 20, description="published tracks at a time")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-import socket
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -12,6 +11,7 @@ from aiortc import RTCConfiguration, RTCPeerConnection
 
 from loadtest.peer import Peer, gather_on, route_to
 from loadtest.signaling import Refused
+from tests.network import ipv6_works
 from tests.server import RunningServer
 
 
@@ -45,7 +45,7 @@ class TestAddresses:
     def test_loopback_is_reached_from_loopback(self) -> None:
         assert route_to("127.0.0.1", 40000) == "127.0.0.1"
 
-    @pytest.mark.skipif(not socket.has_ipv6, reason="this Python has no IPv6")
+    @pytest.mark.skipif(not ipv6_works(), reason="this machine has no IPv6")
     def test_ipv6_loopback_likewise(self) -> None:
         assert route_to("::1", 40000) == "::1"
 
