@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.async_api import Playwright, async_playwright
+from playwright.async_api import Browser, Playwright, async_playwright
 
 from tests.browser import chromium
 from tests.browser.chromium import ChromiumPage
@@ -50,15 +50,20 @@ async def cleanup(server: RunningServer) -> AsyncIterator[contextlib.AsyncExitSt
 @pytest.fixture
 def open_chromium(server: RunningServer, playwright: Playwright, sound: Path, cleanup: contextlib.AsyncExitStack) -> Opener:
     """Opens a page in Chromium. All pages of a test share a browser, each has a context of its own."""
-    browsers: dict[tuple[bool, bool], object] = {}
+    browsers: dict[tuple[bool, bool, Path], Browser] = {}
 
-    async def open_page(path: str = "/", *, microphone: bool = True, autoplay: bool = True) -> Person:
-        kind = (microphone, autoplay)
+    async def open_page(
+        path: str = "/", *, microphone: bool = True, autoplay: bool = True, hears: Path = sound, before: str | None = None
+    ) -> Person:
+        """``hears``: what the microphone hears; ``before``: script that runs before those of the page."""
+        kind = (microphone, autoplay, hears)
         if kind not in browsers:
-            browser = await chromium.launch(playwright, sound=sound, microphone=microphone, autoplay=autoplay)
+            browser = await chromium.launch(playwright, sound=hears, microphone=microphone, autoplay=autoplay)
             cleanup.push_async_callback(browser.close)
             browsers[kind] = browser
-        page = await ChromiumPage.open(browsers[kind])  # type: ignore[arg-type]
+        page = await ChromiumPage.open(browsers[kind])
+        if before is not None:
+            await page.page.add_init_script(before)
         cleanup.push_async_callback(page.close)
         person = Person(page, server.url)
         await person.open(path)

@@ -28,6 +28,13 @@ STATS = """
   return heard;
 })()
 """
+SENT = """
+(async () => {
+  const own = window.antiphon.client.connections.find(({ direction }) => direction === "send");
+  const reports = own ? [...(await own.peerConnection.getStats()).values()] : [];
+  return reports.find(({ type }) => type === "outbound-rtp")?.packetsSent ?? 0;
+})()
+"""
 PEOPLE = """[...document.querySelectorAll('[aria-label="People in the room"] > li')].map((item) => item.innerText)"""
 STATUS = """document.querySelector('[role="status"]').innerText"""
 ALERT = """document.querySelector('[role="alert"]').innerText"""
@@ -122,6 +129,10 @@ class Person:
                 return
             assert time.monotonic() < end, f"does not hear {names}: first {first}, now {now}, loudest {loudest}"
             await asyncio.sleep(POLL_S)
+
+    async def sent_packets(self) -> int:
+        """How many packets the microphone has sent so far."""
+        return int(await self.page.evaluate(SENT))
 
     async def assert_silence_from(self, name: str) -> None:
         """Wait until nothing new of ``name`` arrives: neither packets nor sound within half a second."""

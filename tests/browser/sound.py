@@ -27,6 +27,15 @@ def write_speech(path: Path, *, base_hz: float = 220.0, syllables: int = 40) -> 
             tone = sum(math.sin(phase * harmonic) / harmonic for harmonic in (1, 2, 3, 4)) / 2.1
             samples.append(int(24_000 * edge * tone))
         samples.extend([0] * pause)
+    return _write(path, samples)
+
+
+def write_silence(path: Path, *, seconds: int = 4) -> Path:
+    """Write a mono 16-bit WAV of nothing but zeros; returns ``path``."""
+    return _write(path, array.array("h", bytes(2 * RATE_HZ * seconds)))
+
+
+def _write(path: Path, samples: array.array[int]) -> Path:
     if sys.byteorder == "big":
         samples.byteswap()
     with wave.open(str(path), "wb") as file:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import pytest
+from playwright.async_api import WebSocketRoute
 
+from tests.browser.chromium import ChromiumPage
 from tests.browser.conftest import Opener
 
 pytestmark = pytest.mark.browser
@@ -31,6 +34,28 @@ async def test_two_chromium_pages_hear_each_other(open_chromium: Opener) -> None
     await ann.wait_people("Ann")
     assert not ann.page.problems
     assert not bo.page.problems
+
+
+async def test_the_status_tells_of_each_step(open_chromium: Opener) -> None:
+    ann = await open_chromium()
+    held = asyncio.Event()
+
+    async def hold(socket: WebSocketRoute) -> None:
+        await held.wait()
+        socket.connect_to_server()
+
+    assert isinstance(ann.page, ChromiumPage)
+    await ann.page.page.route_web_socket("**/ws", hold)
+    await ann.page.fill("Username", "Ann")
+    await ann.page.click("Connect to Server")
+    await ann.wait_status("Connecting")
+    held.set()
+    await ann.wait_status("Connected")
+    await ann.create_room()
+    await ann.page.click("Leave Room")
+    await ann.wait_status("Connected")
+    await ann.page.click("Disconnect")
+    await ann.wait_status("Disconnected")
 
 
 async def test_chromium_and_firefox_hear_each_other(open_chromium: Opener, open_firefox: Opener) -> None:
