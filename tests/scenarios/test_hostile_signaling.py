@@ -160,6 +160,7 @@ class TestPersistence:
     async def test_bystanders_notice_nothing_of_any_bad_frame(self, bystanders: Call, stranger: Signaling) -> None:
         await stranger.request("register", "registered", username="Eve")
         await stranger.request("join_room", "room_joined", room_id=bystanders.peers[0].room_id)
+        await stranger.request("ping", "pong")  # behind the notices of who publishes
         for frame in NO_MESSAGES:
             await error_to(stranger, frame)
 
