@@ -175,15 +175,31 @@ void retransmit(struct loop *loop, const struct track *track, uint32_t index, ui
         counter_add(&loop->traffic.retransmitted, 1);
 }
 
-/* The hot loop: the pre-resolved list, two entries ahead of the processor. */
+/* What a copy touches lies in four places, each found in the one before: so each is asked for one entry earlier than the next. With a
+ * thousand consumers none of it is in the core's own caches. */
+static void prefetch_ahead(const struct loop *loop, const uint32_t *indices, uint32_t left) {
+    const struct table *table = &loop->table;
+    if (left > 4) {
+        __builtin_prefetch(&table->consumers[indices[4]], 1);
+        __builtin_prefetch(&table->layouts[indices[4]]);
+    }
+    if (left > 3) {
+        const struct transport *t = &table->transports[table->consumers[indices[3]].transport];
+        __builtin_prefetch(t);
+        __builtin_prefetch(&t->packets_out, 1);
+    }
+    if (left > 2) {
+        const struct association *a = table->transports[table->consumers[indices[2]].transport].association;
+        if (a)
+            srtp_prefetch(a->keys);
+    }
+}
+
+/* The hot loop: the pre-resolved list. */
 static void fan_out(struct loop *loop, const struct track *track, const struct source_packet *source, uint64_t arrival_ns) {
     const struct consumer_list *list = track->consumers;
     for (uint32_t i = 0; i < list->count; i++) {
-        if (i + 2 < list->count) {
-            uint32_t ahead = list->indices[i + 2];
-            __builtin_prefetch(&loop->table.consumers[ahead], 1);
-            __builtin_prefetch(&loop->table.layouts[ahead]);
-        }
+        prefetch_ahead(loop, list->indices + i, list->count - i);
         send_copy(loop, list->indices[i], source, arrival_ns);
     }
 }

@@ -173,6 +173,8 @@ enum drop_reason srtp_unprotect_rtcp_packet(struct srtp_keys *keys, uint8_t *pac
     return reason;
 }
 
+void srtp_prefetch(const struct srtp_keys *keys) { __builtin_prefetch(&keys->rtp); }
+
 bool srtp_protect_rtp(struct srtp_keys *keys, uint8_t *packet, size_t header_length, size_t *length, uint64_t index) {
     if (keys->rtp.evp)
         return cipher_protect_rtp(&keys->rtp, packet, header_length, length, index);
