@@ -24,18 +24,8 @@ static void count_unprotect_failure(struct transport *t, enum drop_reason reason
 /* libsrtp keeps a stream, and searches a list, for every SSRC that it has decrypted RTCP of: so a peer may have few. */
 static bool may_decrypt_rtcp(struct table *table, const struct transport *t, uint32_t ssrc) {
     struct encoding *encoding;
-    for (uint8_t i = 0; i < t->rtcp_count; i++)
-        if (t->rtcp_ssrcs[i] == ssrc)
-            return true;
-    return t->rtcp_count < MAX_RTCP_SSRCS || table_find_track(table, (uint32_t)(t - table->transports), ssrc, &encoding);
-}
-
-static void note_rtcp_sender(struct transport *t, uint32_t ssrc) {
-    for (uint8_t i = 0; i < t->rtcp_count; i++)
-        if (t->rtcp_ssrcs[i] == ssrc)
-            return;
-    if (t->rtcp_count < MAX_RTCP_SSRCS)
-        t->rtcp_ssrcs[t->rtcp_count++] = ssrc;
+    return ssrc_set_has(&t->rtcp, ssrc) || t->rtcp.count < MAX_RTCP_SSRCS ||
+           table_find_track(table, (uint32_t)(t - table->transports), ssrc, &encoding);
 }
 
 static enum drop_reason unprotect_rtcp(struct loop *loop, struct transport *t, uint8_t *packet, size_t *length) {
@@ -46,7 +36,7 @@ static enum drop_reason unprotect_rtcp(struct loop *loop, struct transport *t, u
         return DROP_too_many_ssrcs;
     enum drop_reason reason = srtp_unprotect_rtcp_packet(t->association->keys, packet, length);
     if (reason == DROP_NONE)
-        note_rtcp_sender(t, ssrc);
+        ssrc_set_add(&t->rtcp, ssrc, MAX_RTCP_SSRCS);
     else
         count_unprotect_failure(t, reason);
     return reason;
@@ -64,18 +54,12 @@ static void receive_rtcp(struct loop *loop, struct transport *t, uint8_t *packet
 
 /* An SSRC that no track claims may be decrypted only while the transport has few of them: libsrtp keeps a stream for each. */
 static bool may_decrypt_unknown(const struct transport *t, uint32_t ssrc) {
-    for (uint8_t i = 0; i < t->unknown_count; i++)
-        if (t->unknown_ssrcs[i] == ssrc)
-            return true;
-    return t->unknown_count < MAX_UNKNOWN_SSRCS;
+    return ssrc_set_has(&t->unknown, ssrc) || t->unknown.count < MAX_UNKNOWN_SSRCS;
 }
 
 static void report_unknown(struct loop *loop, struct transport *t, const struct rtp_view *view) {
-    bool known = false;
-    for (uint8_t i = 0; i < t->unknown_count; i++)
-        known = known || t->unknown_ssrcs[i] == view->ssrc;
-    if (!known)
-        t->unknown_ssrcs[t->unknown_count++] = view->ssrc;
+    bool known = ssrc_set_has(&t->unknown, view->ssrc);
+    ssrc_set_add(&t->unknown, view->ssrc, MAX_UNKNOWN_SSRCS);
     drop(loop, DROP_unknown_ssrc);
     if (known && loop->now.monotonic_ns - t->unknown_reported_ns < 1000000000u)
         return;

@@ -76,7 +76,7 @@ bool table_add_transport(struct table *table, uint32_t slot, uint32_t generation
     struct transport *t = &table->transports[slot];
     t->association = NULL;
     t->path.peer_length = 0;
-    t->unknown_count = t->rtcp_count = 0;
+    t->unknown.count = t->rtcp.count = 0;
     t->unknown_reported_ns = 0;
     t->generation = generation;
     t->first_track = MAP_NONE;
@@ -237,10 +237,7 @@ bool table_add_encoding(struct table *table, uint32_t track, uint32_t ssrc) {
     }
     forget_ssrc(table, track, chosen);
     t->encodings[chosen] = (struct encoding){.ssrc = ssrc, .order = ++t->order, .active = true};
-    struct transport *transport = &table->transports[t->transport];
-    for (uint8_t i = 0; i < transport->unknown_count; i++)
-        if (transport->unknown_ssrcs[i] == ssrc)
-            transport->unknown_ssrcs[i] = transport->unknown_ssrcs[--transport->unknown_count];
+    ssrc_set_remove(&table->transports[t->transport].unknown, ssrc);
     return map_put(&table->by_ssrc, ssrc_key(t->transport, ssrc), track * MAX_ENCODINGS + chosen);
 }
 

@@ -39,17 +39,40 @@ struct consumer_list {
     uint32_t indices[];
 };
 
+/* A few SSRCs: what a peer may make libsrtp remember is bounded. */
+struct ssrc_set {
+    uint8_t count;
+    uint32_t values[MAX_UNKNOWN_SSRCS];
+};
+
+static inline bool ssrc_set_has(const struct ssrc_set *set, uint32_t ssrc) {
+    for (uint8_t i = 0; i < set->count; i++)
+        if (set->values[i] == ssrc)
+            return true;
+    return false;
+}
+
+/* Does nothing where it is there, or `limit` are. */
+static inline void ssrc_set_add(struct ssrc_set *set, uint32_t ssrc, uint8_t limit) {
+    if (set->count < limit && !ssrc_set_has(set, ssrc))
+        set->values[set->count++] = ssrc;
+}
+
+static inline void ssrc_set_remove(struct ssrc_set *set, uint32_t ssrc) {
+    for (uint8_t i = 0; i < set->count; i++)
+        if (set->values[i] == ssrc)
+            set->values[i] = set->values[--set->count];
+}
+
 struct transport {
     struct association *association; /* NULL until SRTP keys are known */
     struct path path; /* peer_length 0 until an address is bound */
     bool active;
-    uint8_t unknown_count;
     uint32_t generation;
     uint32_t first_track; /* head of a list through track.next_on_transport, or MAP_NONE */
     uint64_t unknown_reported_ns;
-    uint32_t unknown_ssrcs[MAX_UNKNOWN_SSRCS];
-    uint32_t rtcp_ssrcs[MAX_RTCP_SSRCS]; /* senders of RTCP that are no encodings */
-    uint8_t rtcp_count;
+    struct ssrc_set unknown; /* senders of RTP that no track claims */
+    struct ssrc_set rtcp;    /* senders of RTCP */
     counter packets_in, bytes_in, packets_out, bytes_out, auth_failed, replayed;
 };
 
