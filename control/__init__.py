@@ -10,6 +10,7 @@ No media passes here. The files, in the order in which a message travels:
 * :mod:`control.dispatch` — carries effects out: to sockets and to shards.
 * :mod:`control.shards` — ZeroMQ to the shards: request ids, deadlines, heartbeats.
 * :mod:`control.processes` — starts the local shards and starts them again when they die.
+* :mod:`control.config`, :mod:`control.check` — the options; ``antiphon check-config``, which shows them.
 * :mod:`control.serve` — puts all of it together and takes it down in order.
 
 Of ``sfu`` only ``sfu.protocol`` is imported, never anything else.

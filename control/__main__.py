@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 
@@ -25,15 +26,27 @@ def main() -> None:
     """
 
 
-@main.command()
-@click.option(
-    "--config", "file", metavar="FILE", type=click.Path(path_type=Path), help="TOML file with the sections [control] and [shard]."
+SERVE_OPTIONS: Final = (
+    click.option(
+        "--config", "file", metavar="FILE", type=click.Path(path_type=Path), help="TOML file with the sections [control] and [shard]."
+    ),
+    click.option("--host", metavar="ADDR", help="Address that HTTP and WebSocket listen on.  [default: localhost]"),
+    click.option("--port", metavar="PORT", help="TCP port of HTTP and WebSocket; 0: any free one.  [default: 8080]"),
+    click.option("--shards", metavar="N|auto", help="Local shard processes; auto: one for each usable core.  [default: auto]"),
+    click.option("--udp-port", metavar="PORT", help="UDP port of shard 0, the next for shard 1, ...; 0: any free ones.  [default: 40000]"),
+    click.option("--advertise", metavar="ADDR[,ADDR]", help="Addresses told to browsers for media.  [default: all of this host]"),
 )
-@click.option("--host", metavar="ADDR", help="Address that HTTP and WebSocket listen on.  [default: localhost]")
-@click.option("--port", metavar="PORT", help="TCP port of HTTP and WebSocket; 0: any free one.  [default: 8080]")
-@click.option("--shards", metavar="N|auto", help="Local shard processes; auto: one for each usable core.  [default: auto]")
-@click.option("--udp-port", metavar="PORT", help="UDP port of shard 0, the next for shard 1, ...; 0: any free ones.  [default: 40000]")
-@click.option("--advertise", metavar="ADDR[,ADDR]", help="Addresses told to browsers for media.  [default: all of this host]")
+"""Flags of ``serve`` and ``check-config``; but for ``--config`` each is named as the option of [control] that it sets."""
+
+
+def with_serve_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in reversed(SERVE_OPTIONS):
+        command = option(command)
+    return command
+
+
+@main.command()
+@with_serve_options
 def serve(file: Path | None, **flags: Any) -> None:
     """Run control and the local shards: the page, signaling and media.
 
@@ -41,7 +54,7 @@ def serve(file: Path | None, **flags: Any) -> None:
     file before the defaults.
     """
     try:
-        config = load({name: value for name, value in flags.items() if value is not None}, os.environ, file)
+        config = load(_given(flags), os.environ, file)
     except ConfigError as error:
         for problem in error.problems:
             click.echo(f"antiphon: {problem}", err=True)
@@ -49,6 +62,23 @@ def serve(file: Path | None, **flags: Any) -> None:
     from control.serve import run  # not before: the other commands need none of it
 
     sys.exit(run(config, file))
+
+
+@main.command()
+@with_serve_options
+def check_config(file: Path | None, **flags: Any) -> None:
+    """Print the configuration that "serve" would have with the same flags.
+
+    Every option of both sections with its value and where that comes from: a line of the file, a variable of the environment, a flag,
+    or the default. Secrets are shown as ***. The exit status is 2 where "serve" would not start, with a line for each problem.
+    """
+    from control.check import run
+
+    sys.exit(run(_given(flags), os.environ, file))
+
+
+def _given(flags: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in flags.items() if value is not None}
 
 
 @main.command(context_settings=OTHERS, add_help_option=False)

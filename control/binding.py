@@ -8,6 +8,7 @@ import os
 import resource
 import socket
 import stat
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,15 +136,19 @@ def _udp_socket(family: socket.AddressFamily) -> socket.socket:
     return probe
 
 
-def runtime_dir(config: ControlConfig) -> Path:
-    """The private folder of the ipc socket, made if need be. Raises :class:`StartError` if others can reach into it."""
+def runtime_path(config: ControlConfig) -> Path:
+    """Where the private folder is, or would be."""
     user_dir = os.environ.get("XDG_RUNTIME_DIR", "")
     if config.runtime_dir:
-        path = Path(config.runtime_dir)
-    elif user_dir and os.path.isdir(user_dir) and os.access(user_dir, os.W_OK):
-        path = Path(user_dir) / "antiphon"
-    else:
-        path = Path(f"/tmp/antiphon-{os.getuid()}")
+        return Path(config.runtime_dir)
+    if user_dir and os.path.isdir(user_dir) and os.access(user_dir, os.W_OK):
+        return Path(user_dir) / "antiphon"
+    return Path(f"/tmp/antiphon-{os.getuid()}")
+
+
+def runtime_dir(config: ControlConfig) -> Path:
+    """The private folder of the ipc socket, made if need be. Raises :class:`StartError` if others can reach into it."""
+    path = runtime_path(config)
     try:
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         status = path.lstat()
@@ -155,10 +160,13 @@ def runtime_dir(config: ControlConfig) -> Path:
 
 
 def shard_endpoint(config: ControlConfig, http_port: int) -> str:
-    """Where shards connect to. Host and port in the name keep two controls of one user apart, and let the next one be found."""
+    """Where shards connect to; its folder is that of :func:`runtime_path`, and not made here.
+
+    Host and port in the name keep two controls of one user apart, and let the next one be found.
+    """
     if config.shard_endpoint:
         return config.shard_endpoint
-    path = str(runtime_dir(config) / f"control-{config.host}-{http_port}.sock")
+    path = str(runtime_path(config) / f"control-{config.host}-{http_port}.sock")
     if len(os.fsencode(path)) > UNIX_PATH_BYTES:
         raise StartError(f"{path} is too long for a socket's name; choose a shorter runtime_dir")
     return f"ipc://{path}"
@@ -193,3 +201,16 @@ def shard_addresses(config: ControlConfig, environ: Mapping[str, str], file: Pat
     if not is_loopback(config.host) or shards_advertise_themselves(environ, file):
         return ShardAddresses([], [])
     return ShardAddresses([], [*get_host_addresses(use_ipv4=True, use_ipv6=True), "127.0.0.1"])
+
+
+def shard_command(config: ControlConfig, file: Path | None, addresses: ShardAddresses, endpoint: str, index: int) -> list[str]:
+    """The command line of local shard ``index``. ``file``: the configuration file, of which it reads ``[shard]``."""
+    udp_port = config.udp_port + index if config.udp_port else 0
+    command = [sys.executable, "-m", "sfu", "--control", endpoint, "--shard-id", str(index), "--udp-port", str(udp_port)]
+    if file is not None:
+        command += ["--config", str(file)]
+    if addresses.bind:
+        command += ["--host", ",".join(addresses.bind)]
+    if addresses.advertise:
+        command += ["--advertise", ",".join(addresses.advertise)]
+    return command

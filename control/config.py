@@ -3,6 +3,9 @@
 Values come from, in rising order: the default, the section ``[control]`` of the TOML file, the environment, the command line.
 Each of these is checked by itself, so that a wrong value is reported with the key and the very place where it stands. The same
 file holds the section ``[shard]``, which every shard reads (sfu/config.py).
+
+An option that is a secret has the type :class:`pydantic.SecretStr` (or a list of them): that alone keeps its value out of
+``antiphon check-config``, of error lines and of every ``repr``.
 """
 
 from __future__ import annotations
@@ -13,9 +16,10 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 SECTIONS: Final = ("control", "shard")
@@ -109,29 +113,38 @@ def load(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None
 
     ``flags``: field name to value of each flag that was given; ``file``: None for no file.
     """
+    return load_with_sources(flags, environ, file)[0]
+
+
+def load_with_sources(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None) -> tuple[ControlConfig, dict[str, str]]:
+    """As :func:`load`, and where each value comes from: ``FILE:LINE``, the name of a variable, a flag, or ``default``."""
     problems: list[str] = []
     merged: dict[str, Any] = {}
+    sources = dict.fromkeys(ControlConfig.model_fields, "default")
     layers: tuple[tuple[_Layer, bool], ...] = (
         (_from_file(file, problems), True),
         (_from_environment(environ, problems), False),
         ({key: (value, "--" + key.replace("_", "-")) for key, value in flags.items()}, False),
     )
-    for layer, strict in layers:
-        merged |= _checked(layer, strict, problems)
+    for layer, in_file in layers:
+        checked = _checked(layer, in_file, problems)
+        merged |= checked
+        sources |= {key: layer[key][1] for key in checked}
     if problems:
         raise ConfigError(problems)
-    return ControlConfig(**merged)
+    return ControlConfig(**merged), sources
 
 
 _Layer = dict[str, tuple[Any, str]]
-"""Field name to its value and the place where it stands."""
+"""Field name to its value and where that stands."""
 
 
 def _from_file(file: Path | None, problems: list[str]) -> _Layer:
     if file is None:
         return {}
     try:
-        document = tomllib.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        document = tomllib.loads(text)
     except OSError as error:
         problems.append(f"{file}: cannot be read: {error.strerror}")
         return {}
@@ -143,7 +156,35 @@ def _from_file(file: Path | None, problems: list[str]) -> _Layer:
         if name not in SECTIONS or not isinstance(value, dict):
             problems.append(f"{name} in {file}: expected the section {expected}")
     section = document.get("control", {})
-    return {key: (value, f"{key} in {file}") for key, value in section.items()} if isinstance(section, dict) else {}
+    lines = _lines_of_keys(text, "control")
+    if not isinstance(section, dict):
+        return {}
+    return {key: (value, f"{file}:{lines[key]}" if key in lines else str(file)) for key, value in section.items()}
+
+
+def _lines_of_keys(text: str, section: str) -> dict[str, int]:
+    """The line of each key that stands below ``[section]`` as ``key = ...``, from 1. tomllib does not tell it."""
+    lines = text.splitlines()
+    found: dict[str, int] = {}
+    inside = False
+    for index, line in enumerate(lines):
+        header = re.match(r"\s*\[([^\[\]]+)\]\s*(#.*)?$", line)
+        key = re.match(r"\s*([A-Za-z0-9_-]+)\s*=", line)
+        if (not header and not key) or not _is_toml("\n".join(lines[:index])):
+            continue  # the latter: amid a text or list of several lines
+        if header:
+            inside = header[1].strip() == section
+        elif key and inside:
+            found[key[1]] = index + 1
+    return found
+
+
+def _is_toml(text: str) -> bool:
+    try:
+        tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return False
+    return True
 
 
 def _from_environment(environ: Mapping[str, str], problems: list[str]) -> _Layer:
@@ -155,26 +196,37 @@ def _from_environment(environ: Mapping[str, str], problems: list[str]) -> _Layer
                 values[field] = (value, name)
             else:
                 problems.append(f"{name}: {_unknown(field)}")
+        elif (
+            name.startswith("ANTIPHON_") and name not in SHORT_ENV and name.removeprefix("ANTIPHON_").lower() in ControlConfig.model_fields
+        ):
+            problems.append(f"{name}: there is no such short name; did you mean {name.replace('ANTIPHON_', ENV_PREFIX)}?")
     return values
 
 
-def _checked(layer: _Layer, strict: bool, problems: list[str]) -> dict[str, Any]:
+def _checked(layer: _Layer, in_file: bool, problems: list[str]) -> dict[str, Any]:
     """Values that the fields take. What does not fit is added to ``problems`` and left out.
 
-    ``strict``: no conversion of types, as befits a file that has types; the environment and flags have only text.
+    ``in_file``: no conversion of types, as befits a file that has types; the environment and flags have only text.
     """
     checked: dict[str, Any] = {}
-    for key, (value, place) in layer.items():
+    for key, (value, source) in layer.items():
+        place = f"{key} in {source}" if in_file else source
         if key not in ControlConfig.model_fields:
             problems.append(f"{place}: {_unknown(key)}")
             continue
         try:
-            ControlConfig.model_validate({key: value}, strict=strict)
+            ControlConfig.model_validate({key: value}, strict=in_file)
         except ValidationError as error:
-            problems.append(f"{place}: {_expected(error.errors())}, not {value!r:.100}")
+            shown = "what it has (it is a secret)" if is_secret(ControlConfig.model_fields[key]) else f"{value!r:.100}"
+            problems.append(f"{place}: {_expected(error.errors())}, not {shown}")
         else:
             checked[key] = value
     return checked
+
+
+def is_secret(field: FieldInfo) -> bool:
+    """Whether the value of an option must not be shown."""
+    return field.annotation is SecretStr or SecretStr in get_args(field.annotation)
 
 
 def _expected(errors: list[ErrorDetails]) -> str:

@@ -29,7 +29,9 @@ from control.binding import (
     busy_udp_ports,
     may_be_left_over,
     raise_file_limit,
+    runtime_dir,
     shard_addresses,
+    shard_command,
     shard_endpoint,
     udp_ports,
 )
@@ -133,7 +135,7 @@ class Control:
         dispatcher.shards = shards
         ports = udp_ports(config)
         endpoint, left_over = self._bind_shards(shards)
-        local = LocalShards(shards, shard_count(config), lambda index: self._shard_command(index, endpoint))
+        local = LocalShards(shards, shard_count(config), lambda index: shard_command(config, self._file, self._addresses, endpoint, index))
         shards.on_silent = local.kill
         shards.is_left_over = lambda hello: _is_left_over(hello, local, ports)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -170,23 +172,13 @@ class Control:
     def _bind_shards(self, shards: Shards) -> tuple[str, bool]:
         """Listen for shards; the endpoint in use, and whether shards of an earlier control may come to it."""
         endpoint = shard_endpoint(self._config, self._port)
+        if endpoint.startswith("ipc://"):
+            runtime_dir(self._config)
         left_over = may_be_left_over(endpoint)
         try:
             return shards.start(endpoint), left_over
         except zmq.ZMQError as error:
             raise StartError(f"cannot listen for shards on {endpoint}: {error.strerror}; choose another shard_endpoint") from None
-
-    def _shard_command(self, index: int, endpoint: str) -> list[str]:
-        config = self._config
-        udp_port = config.udp_port + index if config.udp_port else 0
-        command = [sys.executable, "-m", "sfu", "--control", endpoint, "--shard-id", str(index), "--udp-port", str(udp_port)]
-        if self._file is not None:
-            command += ["--config", str(self._file)]
-        if self._addresses.bind:
-            command += ["--host", ",".join(self._addresses.bind)]
-        if self._addresses.advertise:
-            command += ["--advertise", ",".join(self._addresses.advertise)]
-        return command
 
     def _on_signal(self, local: LocalShards) -> None:
         """First signal: stop in order. Second: at once."""

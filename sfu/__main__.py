@@ -11,6 +11,7 @@ import click
 import structlog
 import uvloop
 
+from sfu.check import lines
 from sfu.config import ConfigError, ShardConfig, load
 from sfu.errors import ShardError
 
@@ -23,18 +24,23 @@ from sfu.errors import ShardError
 @click.option("--udp-port", metavar="PORT", help="UDP port of all media; 0: any free one.  [default: 40000]")
 @click.option("--advertise", metavar="ADDR[,ADDR]", help="Addresses told to browsers for media.  [default: all of this host]")
 @click.option("--log-level", metavar="LEVEL", help="debug, info, warning or error.  [default: info]")
-def main(file: Path | None, **flags: Any) -> None:
+@click.option("--check-config", is_flag=True, help="Print the section [shard] as it would be in force, and end.")
+def main(file: Path | None, check_config: bool, **flags: Any) -> None:
     """Run one shard: a process that forwards media and obeys one control.
 
     Every option of the section [shard] can be set in the environment too (ANTIPHON_SHARD_HEARTBEAT_MS, ...). A flag goes before
     the environment, the environment before the file, the file before the defaults.
     """
+    given = {name: value for name, value in flags.items() if value is not None}
     try:
-        config = load({name: value for name, value in flags.items() if value is not None}, file)
+        config = load(given, file)
     except ConfigError as error:
         for problem in error.problems:
             click.echo(f"antiphon shard: {problem}", err=True)
         sys.exit(2)
+    if check_config:
+        click.echo("\n".join(lines(config, given, file)))
+        return
     set_up_logs(config)
     from sfu.process import run  # after the flags are checked: it loads the native loop
 

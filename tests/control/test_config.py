@@ -58,7 +58,7 @@ class TestMistakes:
     def test_a_wrong_value_in_the_file_is_told_with_key_file_and_what_was_expected(self, tmp_path: Path, line: str, told: str) -> None:
         (problem,) = problems_of(text=f"[control]\n{line}\n", folder=tmp_path)
         key = line.split()[0]
-        assert problem.startswith(f"{key} in {tmp_path / 'antiphon.toml'}: ")
+        assert problem.startswith(f"{key} in {tmp_path / 'antiphon.toml'}:2: ")
         assert told in problem
         assert "\n" not in problem
 
