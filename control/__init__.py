@@ -6,6 +6,7 @@ No media passes here. The files, in the order in which a message travels:
 * :mod:`control.websocket` — one WebSocket: limits, order, bounded queues; knows nothing of rooms.
 * :mod:`control.messages` — every JSON message of a browser and to a browser (documented in SIGNALING.md).
 * :mod:`control.signaling` — what a message means: sans-IO, a message in, effects out.
+* :mod:`control.resume` — sessions that have lost their socket and may come back. Pure.
 * :mod:`control.rooms`, :mod:`control.placement` — who is where; which shard a room gets. Pure.
 * :mod:`control.dispatch` — carries effects out: to sockets and to shards.
 * :mod:`control.shards` — ZeroMQ to the shards: request ids, deadlines, heartbeats.

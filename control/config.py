@@ -104,6 +104,7 @@ class ControlConfig(BaseModel):
     rooms: int = Field(10_000, ge=1, le=10_000_000, description="Rooms that there may be at a time, idle ones included.")
     rooms_per_minute: float = Field(10.0, gt=0, le=100_000, description="Rooms a minute that one socket may make in the long run.")
     room_burst: int = Field(20, ge=1, le=100_000, description="Rooms that one socket may make at once.")
+    resume_grace_s: float = Field(30.0, ge=0, le=3600, description="Seconds that a client whose socket was lost may take to come back.")
     room_grace_s: float = Field(300.0, ge=0, description="Seconds that an empty room can still be joined by its id.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log lines that are written.")
 

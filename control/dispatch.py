@@ -7,16 +7,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 
 from control import messages as m
-from control.effects import Call, Effect, Outcome, Send, Session, Tell
+from control.effects import Attach, Call, Effect, Outcome, Send, Session, Tell
 from control.signaling import Signaling
 from sfu.protocol import Command, ShardId, ShardMessage
 
 log = structlog.get_logger("antiphon.dispatch")
+
+TAKEN_OVER: Final = 4001
+"""Close code for a socket whose session another one has resumed: its client must not come back with the same token."""
 
 
 class Outbox(Protocol):
@@ -28,6 +31,9 @@ class Outbox(Protocol):
     def close(self, code: int, reason: str) -> None:
         """Close the socket after what is queued."""
 
+    def attached(self, session: Session) -> None:
+        """The socket is that of ``session`` from now on."""
+
 
 class ShardCalls(Protocol):
     """What control.shards gives."""
@@ -38,18 +44,18 @@ class ShardCalls(Protocol):
 
 
 class _Work:
-    """Calls that one client message has set off and that are not answered yet."""
+    """Calls that one client message has set off and that are not answered yet. ``on_done`` is called once, when there are none left."""
 
-    __slots__ = ("done", "outstanding")
+    __slots__ = ("on_done", "outstanding")
 
     def __init__(self) -> None:
         self.outstanding = 0
-        self.done: asyncio.Future[None] | None = None
+        self.on_done: Callable[[], None] | None = None
 
     def finish_one(self) -> None:
         self.outstanding -= 1
-        if not self.outstanding and self.done is not None and not self.done.done():
-            self.done.set_result(None)
+        if not self.outstanding and self.on_done is not None:
+            self.on_done()
 
 
 class Dispatcher:
@@ -60,6 +66,7 @@ class Dispatcher:
         self.shards: ShardCalls | None = None
         self._clock = clock
         self._outboxes: dict[Session, Outbox] = {}
+        self._under_way: dict[Session, asyncio.Future[None]] = {}
         self.turned_away = 0
 
     @property
@@ -69,16 +76,37 @@ class Dispatcher:
     def attach(self, session: Session, outbox: Outbox) -> None:
         self._outboxes[session] = outbox
 
-    def detach(self, session: Session) -> None:
-        self._outboxes.pop(session, None)
+    def detach(self, session: Session, outbox: Outbox) -> bool:
+        """Forget the socket of ``session``. False if that is no longer its socket."""
+        if self._outboxes.get(session) is not outbox:
+            return False
+        del self._outboxes[session]
+        return True
 
     async def receive(self, session: Session, message: m.ClientMessage) -> None:
         """Act on a client's message; returns when every shard that it needed has answered or was given up."""
+        while (former := self.signaling.resumable(session, message)) is not None and not self._is_free(former):
+            await self._release(former)
         work = _Work()
         self._apply(self.signaling.receive(session, message, self._clock()), work)
         if work.outstanding:
-            work.done = asyncio.get_running_loop().create_future()
-            await work.done
+            done = self._under_way[session] = asyncio.get_running_loop().create_future()
+            work.on_done = lambda: self._under_way.pop(session).set_result(None)
+            # Shielded: a socket that ends meanwhile ends the waiting, but whoever resumes its session waits for the same.
+            await asyncio.shield(done)
+
+    def _is_free(self, session: Session) -> bool:
+        """Whether a session has no socket, and nothing that was said on one is under way any more."""
+        return session not in self._outboxes and session not in self._under_way
+
+    async def _release(self, session: Session) -> None:
+        """Part a session from its socket, and wait for what was said on that."""
+        outbox = self._outboxes.pop(session, None)
+        if outbox is not None:
+            outbox.close(TAKEN_OVER, "this session goes on on another connection")
+            self.apply(self.signaling.lost(session, self._clock()))
+        if session in self._under_way:
+            await asyncio.shield(self._under_way[session])
 
     def apply(self, effects: list[Effect]) -> None:
         """Carry out effects that nobody waits for."""
@@ -113,6 +141,8 @@ class Dispatcher:
                     self.shards.call(shard, command, self._continuation(effect, work))
                 case Tell(shard, command):
                     self.shards.tell(shard, command)
+                case Attach(session, newcomer):
+                    self._attach(session, newcomer)
 
     def _continuation(self, call: Call, work: _Work) -> Callable[[Outcome], None]:
         def then(outcome: Outcome) -> None:
@@ -122,6 +152,11 @@ class Dispatcher:
                 work.finish_one()
 
         return then
+
+    def _attach(self, session: Session, newcomer: Session) -> None:
+        outbox = self._outboxes.pop(newcomer)
+        self._outboxes[session] = outbox
+        outbox.attached(session)
 
     def _send(self, to: tuple[Session, ...], message: m.ServerMessage) -> None:
         if not to:

@@ -17,6 +17,7 @@ class Session:
 
     It has no socket: the adapter knows which socket a session has at the moment, so that a session may outlive one.
     ``closed``: it has left for good; what is still answered for it is thrown away. ``new_rooms``: its share of ``create_room``.
+    ``tokens``: digests of its resume tokens.
     """
 
     user_id: UserId | None = None
@@ -24,6 +25,7 @@ class Session:
     participant: Participant | None = None
     closed: bool = False
     new_rooms: TokenBucket = field(default_factory=TokenBucket)
+    tokens: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,4 +76,12 @@ class Tell:
     command: Command
 
 
-Effect = Send | Call | Tell
+@dataclass(frozen=True, slots=True)
+class Attach:
+    """The socket of ``newcomer`` is the socket of ``session`` from now on, and ``newcomer`` has none. ``session`` had none."""
+
+    session: Session
+    newcomer: Session
+
+
+Effect = Send | Call | Tell | Attach

@@ -53,7 +53,7 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
 
 
 class Register(_Message, frozen=True, kw_only=True, tag="register"):
-    """``resume_token`` and ``token`` are read and not used yet (resume and access are not part of this release)."""
+    """``resume_token``: of an earlier socket's :class:`Registered`; ``token`` is read and not used yet."""
 
     username: str
     resume_token: str | None = None
@@ -155,18 +155,42 @@ class IceServer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Registered(_Message, frozen=True, kw_only=True, tag="registered"):
-    """``protocol``: versions that the server speaks; ``ice_servers``: what the browser shall give RTCPeerConnection."""
+    """``protocol``: versions that the server speaks; ``ice_servers``: what the browser shall give RTCPeerConnection.
+
+    ``resume_token``: secret with which another socket may take this session over; ``resumed``: this one did.
+    """
 
     user_id: UserId
     protocol: list[int]
     ice_servers: list[IceServer]
+    resume_token: str
+    resumed: bool = False
+
+
+class Heard(msgspec.Struct, frozen=True, kw_only=True):
+    """One consumer that a client has."""
+
+    consumer_id: ConsumerId
+    publisher_user_id: UserId
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True):
+    """What the server still holds of a client that has resumed: whether its track is up, and what it is sent."""
+
+    publishing: bool
+    muted: bool
+    consumers: list[Heard]
 
 
 class RoomJoined(_Message, frozen=True, kw_only=True, tag="room_joined"):
-    """``participants``: everyone in the room, the joiner included, in the order in which they came."""
+    """``participants``: everyone in the room, the joiner included, in the order in which they came.
+
+    ``resumed``: only for a client that was in the room all along and has come back on another socket.
+    """
 
     room_id: RoomId
     participants: list[Person]
+    resumed: Held | msgspec.UnsetType = msgspec.UNSET
 
 
 class UserJoined(_Message, frozen=True, kw_only=True, tag="user_joined"):

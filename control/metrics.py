@@ -42,6 +42,7 @@ class AntiphonCollector(Collector):
         yield GaugeMetricFamily("antiphon_rooms", "Rooms, idle ones included", value=len(signaling.rooms))
         yield GaugeMetricFamily("antiphon_participants", "Participants in all rooms", value=signaling.rooms.people)
         yield GaugeMetricFamily("antiphon_websockets", "Open signaling sockets", value=self._dispatcher.sockets)
+        yield from self._resumes()
         yield CounterMetricFamily(
             "antiphon_websockets_turned_away", "Signaling sockets closed because there were too many", value=self._dispatcher.turned_away
         )
@@ -61,6 +62,12 @@ class AntiphonCollector(Collector):
             "antiphon_shard_commands_unanswered", "Commands given up at their deadline", value=self._shards.unanswered
         )
         yield CounterMetricFamily("antiphon_shard_restarts", "Local shard processes started again", value=self._local.restarts)
+
+    def _resumes(self) -> Iterator[Metric]:
+        resumes = self._dispatcher.signaling.sessions.resumes
+        yield GaugeMetricFamily("antiphon_sessions_waiting", "Sessions that have lost their socket", value=resumes.waiting)
+        ended = {"resumed": resumes.resumed, "expired": resumes.expired, "crowded_out": resumes.crowded_out}
+        yield _counter("antiphon_sessions_waited", "What became of sessions that had lost their socket", "outcome", ended)
 
     def _up(self) -> Iterator[Metric]:
         up = GaugeMetricFamily("antiphon_shard_up", "1 if the shard answers and takes rooms", labels=["shard"])

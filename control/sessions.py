@@ -13,6 +13,7 @@ import structlog
 
 from control import messages as m
 from control.effects import Effect, Outcome, Refused, Send, Session, Tell, Unanswered
+from control.resume import Resumes
 from control.rooms import Participant, Room, Rooms
 from sfu import protocol as p
 
@@ -46,6 +47,8 @@ class Limits:
     rooms_per_minute: float = 10.0
     room_burst: int = 20
     room_grace_s: float = 300.0
+    resume_grace_s: float = 30.0
+    sockets: int = 10_000
 
 
 class Sessions:
@@ -54,6 +57,7 @@ class Sessions:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.rooms = Rooms()
+        self.resumes = Resumes(limits.resume_grace_s, limits.sockets)
         self.errors: Counter[str] = Counter()
         self._by_user: dict[p.UserId, Session] = {}
 
@@ -65,6 +69,7 @@ class Sessions:
 
     def unregister(self, session: Session) -> None:
         session.closed = True
+        self.resumes.forget(session)
         if session.user_id is not None:
             self._by_user.pop(session.user_id, None)
 

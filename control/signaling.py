@@ -4,7 +4,7 @@ Owns the sessions and the rooms. It must not know sockets, ZeroMQ, tasks or the 
 one at a time (the next one when everything that the last one called has been answered), different clients' in any order.
 
     socket opened ─▶ Session ── register ──▶ registered ── create_room/join_room ──▶ in a room ── leave_room ──▶ registered
-                                                └────────────── socket gone: leaves at once, session closed ──────────────┘
+                                                └───────── socket closed in order, or lost and not resumed: closed ───────┘
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from control import messages as m
 from control.effects import Call, Effect, Outcome, Refused, Send, Session, Tell, Unanswered
 from control.media import Media
 from control.placement import least_loaded
+from control.resume import resumed, room_state
 from control.rooms import Participant, Room
 from control.sessions import UNSENT, Limits, Sessions
 from sfu import protocol as p
@@ -46,7 +47,8 @@ class Signaling:
             case m.Ping():
                 return [Send((session,), m.Pong())]
             case m.Register():
-                return self._register(session, message)
+                former = self.resumable(session, message)
+                return self._register(session, message) if former is None else self._resume(session, message, former)
         if session.user_id is None:
             return self.sessions.error(session, "not_registered", message)
         match message:
@@ -78,8 +80,17 @@ class Signaling:
         return self._leave(session, participant, now) if participant is not None else []
 
     def lost(self, session: Session, now: float) -> list[Effect]:
-        """The socket broke without a goodbye. Until sessions can be resumed, that is a leave as well."""
-        return self.closed(session, now)
+        """The socket broke without a goodbye. A client that has registered may come back for a while (control/resume.py)."""
+        if session.user_id is None or session.closed or not self.sessions.resumes.wait(session, now):
+            return self.closed(session, now)
+        log.info("socket lost", user=session.user_id)
+        return []
+
+    def resumable(self, session: Session, message: m.ClientMessage) -> Session | None:
+        """Whose session ``message`` on the socket of ``session`` is about to take over."""
+        if not isinstance(message, m.Register) or session.user_id is not None:
+            return None
+        return self.sessions.resumes.find(message.resume_token)
 
     # ------------------------------------------------------------------------------------------ from the shards
 
@@ -106,11 +117,15 @@ class Signaling:
         return self.media.shard_event(event)
 
     def tick(self, now: float) -> list[Effect]:
-        """Forget rooms that were idle for the grace period. To be called about once a second."""
+        """Let go of who was waited for in vain, and of rooms that were idle for too long. To be called about once a second."""
+        effects: list[Effect] = []
+        for session in self.sessions.resumes.overdue(now):
+            log.info("not resumed in time", user=session.user_id)
+            effects += self.closed(session, now)
         for room in self.rooms.idle_longer_than(self.limits.room_grace_s, now):
             self.rooms.delete(room)
             log.info("idle room removed", room=room.room_id)
-        return []
+        return effects
 
     # ------------------------------------------------------------------------------------------ registering, rooms
 
@@ -122,7 +137,17 @@ class Signaling:
             text = f"A name has 1 to {self.limits.username_chars} characters and no control characters."
             return self.sessions.error(session, "invalid_username", "register", text)
         user_id = self.sessions.register(session, username)
-        return [Send((session,), m.Registered(user_id=user_id, protocol=m.PROTOCOL_VERSIONS, ice_servers=[]))]
+        token = self.sessions.resumes.issue(session)
+        return [Send((session,), m.Registered(user_id=user_id, protocol=m.PROTOCOL_VERSIONS, ice_servers=[], resume_token=token))]
+
+    def _resume(self, session: Session, message: m.Register, former: Session) -> list[Effect]:
+        """The client of ``former`` has come back on the socket of ``session``. Nothing of it is under way (control/dispatch.py)."""
+        self.sessions.resumes.take_back(former)
+        session.closed = True
+        token = self.sessions.resumes.issue(former, used=message.resume_token)
+        log.info("resumed", user=former.user_id)
+        participant = former.participant
+        return resumed(former, session, token, self.sessions.room_of(participant) if participant is not None else None)
 
     def _create_room(self, session: Session, now: float) -> list[Effect]:
         if session.participant is not None:
@@ -188,14 +213,8 @@ class Signaling:
         self.rooms.end_join(room, participant, now)
         session.participant = participant
         log.info("joined", room=room.room_id, user=user_id, shard=shard, people=len(room.participants))
-        people = room.participants.values()
-        effects: list[Effect] = [
-            Send((session,), m.RoomJoined(room_id=room.room_id, participants=[_person(who) for who in people])),
-            self.sessions.to_others(participant, m.UserJoined(user_id=user_id, username=session.username)),
-        ]
-        effects += [Send((session,), m.NewPublisher(user_id=who.user_id, username=who.username)) for who in people if who.track_id]
-        effects += [Send((session,), m.UserMuted(user_id=who.user_id, muted=True)) for who in people if who.muted]
-        return effects
+        notice = self.sessions.to_others(participant, m.UserJoined(user_id=user_id, username=session.username))
+        return [*(Send((session,), message) for message in room_state(participant, room, resumed=False)), notice]
 
     def _leave(self, session: Session, participant: Participant, now: float) -> list[Effect]:
         """Take a participant out of its room, here at once and on the shard behind all that it has asked for."""
@@ -237,7 +256,3 @@ class Signaling:
         log.info("room placed again", room=room.room_id, shard=room.shard, participants=len(room.participants))
         joins = [effect for participant in room.participants.values() for effect in self.sessions.rejoin(participant)]
         return [*joins, self.sessions.to_room(room, m.RoomMoved(reason=reason))]
-
-
-def _person(participant: Participant) -> m.Person:
-    return m.Person(user_id=participant.user_id, username=participant.username)

@@ -1,8 +1,8 @@
 """One WebSocket: a thin adapter between Starlette and the signaling logic.
 
 Owns three tasks: the reader (frames in, limits), the worker (one message at a time, in order) and the writer (frames out, from a
-bounded queue). Whichever ends first ends the socket, and the client leaves its room in that moment. It must not know what a
-message means.
+bounded queue). Whichever ends first ends the socket. The client leaves its room in that moment if either side has closed the socket
+in order; if it broke, its session waits to be resumed. It must not know what a message means.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ CLOSE_S: Final = 1.0
 POLICY_VIOLATION: Final = 1008
 GOING_AWAY: Final = 1001
 TRY_AGAIN_LATER: Final = 1013
+COMING_BACK: Final = 4000
+"""A client that closes with this code or a higher one means to resume its session. Lower ones are a leave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +84,7 @@ class ClientSocket:
             await self._serve()
         finally:
             registering.cancel()
-            self._dispatcher.detach(self._session)
+            self._dispatcher.detach(self._session, self)
 
     async def _serve(self) -> None:
         tasks = [asyncio.create_task(step()) for step in (self._read, self._work, self._write, self._too_slow.wait)]
@@ -132,6 +134,10 @@ class ClientSocket:
             self._outbox_filled.set()
             asyncio.get_running_loop().call_later(CLOSE_S, self._too_slow.set)
 
+    def attached(self, session: Session) -> None:
+        """The client has resumed ``session``."""
+        self._session = session
+
     # ------------------------------------------------------------------------------------------ tasks
 
     async def _read(self) -> None:
@@ -140,7 +146,7 @@ class ClientSocket:
             frame = await self._websocket.receive()
             if frame["type"] == "websocket.disconnect":
                 # uvicorn gives a reason (maybe empty) only where a close frame was received.
-                self._clean = "reason" in frame
+                self._clean = "reason" in frame and frame["code"] < COMING_BACK
                 return
             if self._closing is not None:
                 continue
@@ -206,7 +212,8 @@ class ClientSocket:
     # ------------------------------------------------------------------------------------------ end
 
     def _leave(self) -> None:
-        self._dispatcher.detach(self._session)
+        if not self._dispatcher.detach(self._session, self):
+            return  # another socket has resumed its session
         signaling, now = self._dispatcher.signaling, asyncio.get_running_loop().time()
         # A socket that the server closes for a reason is not to be resumed either.
         clean = self._clean or self._closing is not None or self._too_slow.is_set()

@@ -12,6 +12,7 @@ time: a test that used it fails otherwise.
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import signal
 import subprocess
@@ -32,6 +33,8 @@ STOP_S = 15.0
 """After SIGTERM every process of the server must be gone within this time."""
 SETTLE_S = 15.0
 """Tables must be empty this long after the last client left: a heartbeat has to bring the news to control."""
+RESUME_GRACE_S = 2.0
+"""Whoever vanishes is kept for so long, instead of the 30 s that a user's connection may need: tests wait for the end of it."""
 POLL_S = 0.1
 
 _OPEN_LINE = re.compile(r"Open (http://(\S+?):(\d+))/? in a browser")
@@ -50,10 +53,12 @@ class RunningServer:
         shards: int = 2,
         args: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
+        resume_grace_s: float = RESUME_GRACE_S,
     ) -> None:
         self._command = [sys.executable, "-m", "control", "serve", "--host", "127.0.0.1", "--port", "0", "--udp-port", "0"]
         self._command += ["--shards", str(shards), "--advertise", "127.0.0.1", *args]
-        self._environment = environment
+        grace = {"ANTIPHON_CONTROL_RESUME_GRACE_S": str(resume_grace_s)}
+        self._environment = {**(os.environ if environment is None else environment), **grace}
         self._process: subprocess.Popen[str] | None = None
         self._output: deque[str] = deque(maxlen=400)
         self._opened = threading.Event()
@@ -68,7 +73,7 @@ class RunningServer:
         self._process = subprocess.Popen(
             self._command,
             cwd=ROOT,
-            env=None if self._environment is None else dict(self._environment),
+            env=self._environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

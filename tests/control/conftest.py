@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from control import messages as m
-from control.effects import Call, Effect, Outcome, Send, Session, Tell
+from control.effects import Attach, Call, Effect, Outcome, Send, Session, Tell
 from control.sessions import Limits
 from control.signaling import Signaling
 from sfu import protocol as p
@@ -49,6 +49,8 @@ class World:
                         self.answer()
                 case Tell():
                     self._sent(effect.shard, effect.command)
+                case Attach():
+                    self._inboxes.pop(effect.newcomer, None)
 
     def _sent(self, shard: str, command: p.Command) -> None:
         self.commands.append(command)
@@ -116,6 +118,19 @@ class World:
         room_id = session.participant.room_id
         event = said(shard_id=p.ShardId(shard), instance="x", room_id=room_id, user_id=session.user_id, **fields)
         self.run(self.signaling.shard_event(event, self.now))
+
+    def lose(self, session: Session) -> None:
+        """The socket breaks; what the client would still be told is lost."""
+        self.run(self.signaling.lost(session, self.now))
+        self.quiet(session)
+
+    def resume(self, session: Session, token: str) -> list[m.ServerMessage]:
+        """A new socket registers with ``token``, which is ``session``'s; what is said on it."""
+        newcomer = Session()
+        message = m.Register(username="Somebody", resume_token=token)
+        assert self.signaling.resumable(newcomer, message) is session
+        self.run(self.signaling.receive(newcomer, message, self.now))
+        return self.heard(session)
 
     def end(self, session: Session) -> None:
         self.run(self.signaling.closed(session, self.now))

@@ -43,7 +43,7 @@ STEPS = st.one_of(
     st.tuples(st.just("answer"), st.sampled_from(OUTCOMES), st.none()),
     st.tuples(st.just("event"), st.integers(0, PEOPLE - 1), st.sampled_from(EVENTS)),
     st.tuples(st.sampled_from(["up", "lost"]), st.sampled_from(SHARDS), st.none()),
-    st.tuples(st.just("close"), st.integers(0, PEOPLE - 1), st.none()),
+    st.tuples(st.sampled_from(["close", "lose", "resume"]), st.integers(0, PEOPLE - 1), st.none()),
     st.tuples(st.just("tick"), st.none(), st.none()),
 )
 
@@ -55,6 +55,7 @@ class Play:
         self.world = World(Limits(room_participants=3, rooms=3, room_grace_s=5), SHARDS)
         self.world.hold = True
         self.people = [self.world.guest(f"P{i}") for i in range(PEOPLE)]
+        self.away: set[Session] = set()
         self.rooms: list[p.RoomId] = []
         self.losses: list[tuple[int, str]] = []
 
@@ -88,7 +89,7 @@ class Play:
         world = self.world
         world.now += 1
         match kind:
-            case "say":
+            case "say" if self.people[first] not in self.away:
                 self.answer_calls_of(self.people[first])
                 world.say(self.people[first], self.message(self.people[first], second))
             case "answer" if world.held:
@@ -104,10 +105,28 @@ class Play:
             case "close":
                 world.end(self.people[first])
                 self.people[first] = world.guest("back")
+            case "lose":
+                world.lose(self.people[first])
+                self.away.add(self.people[first])
+            case "resume" if self.people[first] in self.away:
+                self.come_back(first)
             case "tick":
                 world.run(self.signaling.tick(world.now))
         self.rooms += [room.room_id for room in self.signaling.rooms if room.room_id not in self.rooms]
         self.check_loads()
+
+    def come_back(self, person: int) -> None:
+        """On a new socket, with the last token: as the same person, unless it was away for too long."""
+        session = self.people[person]
+        self.away.discard(session)
+        if session.closed:
+            self.people[person] = self.world.guest("late")
+            return
+        self.answer_calls_of(session)
+        token = self.signaling.sessions.resumes.issue(session)
+        registered = self.world.resume(session, token)[0]
+        assert isinstance(registered, m.Registered)
+        assert registered.user_id == session.user_id
 
     def answer_calls_of(self, session: Session) -> None:
         """One client's messages are carried out one at a time: nothing of it may be under way when it says the next thing."""

@@ -160,6 +160,24 @@ async def enter(client: ClientConnection, room: str | None = None) -> str:
     return str((await hear(client, "room_joined"))["room_id"])
 
 
+async def enter_as(client: ClientConnection, room: str) -> Message:
+    """Bo comes into ``room``; what he was told when he registered."""
+    await say(client, type="register", username="Bo")
+    registered = await hear(client, "registered")
+    await say(client, type="join_room", room_id=room)
+    await hear(client, "room_joined")
+    return registered
+
+
+async def until(client: ClientConnection, kind: str) -> list[Message]:
+    """Everything up to the next message of a type."""
+    messages: list[Message] = []
+    async with asyncio.timeout(5):
+        while not messages or messages[-1]["type"] != kind:
+            messages.append(json.loads(await client.recv()))
+    return messages
+
+
 async def closed(client: ClientConnection) -> tuple[int, str]:
     """How the server closes the socket; reads what comes before."""
     try:
@@ -284,15 +302,12 @@ class TestHowManySockets:
 
 
 class TestLeaving:
-    @pytest.mark.parametrize("how", ["close", "abort"])
-    async def test_a_socket_that_ends_in_whatever_way_is_a_leave(self, site: Site, how: str) -> None:
+    @pytest.mark.parametrize("code", [1000, 1001, 3999])
+    async def test_a_socket_that_is_closed_in_order_is_a_leave_at_once(self, site: Site, code: int) -> None:
         async with site.connect() as ann, site.connect() as bo:
             room = await enter(ann)
             await enter(bo, room)
-            if how == "close":
-                await bo.close()
-            else:
-                bo.transport.abort()
+            await bo.close(code)
             await hear(ann, "user_left")
             assert (await site.shard.got(p.LeaveRoom)).room_id == room
 
@@ -306,6 +321,68 @@ class TestLeaving:
             await bo.close()
             await hear(ann, "user_left")
             await site.shard.got(p.LeaveRoom)
+
+
+class TestResuming:
+    @staticmethod
+    async def come_back(client: ClientConnection, token: str) -> Message:
+        await say(client, type="register", username="Bo", resume_token=token)
+        return await hear(client, "registered")
+
+    @pytest.mark.parametrize("how", ["cut", "closed with 4000"])
+    async def test_who_lost_its_socket_comes_back_as_the_same_person_and_the_others_notice_nothing(self, site: Site, how: str) -> None:
+        async with site.connect() as ann, site.connect() as bo:
+            room = await enter(ann)
+            first = await enter_as(bo, room)
+            if how == "cut":
+                bo.transport.abort()
+            else:
+                await bo.close(4000)
+            async with site.connect() as again:
+                registered = await self.come_back(again, first["resume_token"])
+                assert registered["resumed"]
+                assert registered["user_id"] == first["user_id"]
+                assert (await hear(again, "room_joined"))["resumed"] == {"publishing": False, "muted": False, "consumers": []}
+                await say(again, type="set_muted", muted=True)  # it can speak for itself
+                assert [message["type"] for message in await until(ann, "user_muted")] == ["user_joined", "user_muted"]
+            assert not [command for command in site.shard.commands if isinstance(command, p.LeaveRoom)]
+
+    async def test_a_second_socket_takes_over_and_the_first_is_closed_with_4001(self, site: Site) -> None:
+        async with site.connect() as ann, site.connect() as bo:
+            room = await enter(ann)
+            first = await enter_as(bo, room)
+            async with site.connect() as again:
+                assert (await self.come_back(again, first["resume_token"]))["user_id"] == first["user_id"]
+                assert await closed(bo) == (4001, "this session goes on on another connection")
+                await say(again, type="ping")
+                await hear(again, "pong")
+                assert not [command for command in site.shard.commands if isinstance(command, p.LeaveRoom)]
+
+    async def test_what_was_under_way_is_settled_before_the_client_is_told_where_it_stands(self, site: Site) -> None:
+        site.shard.silent = {p.SetMuted}
+        async with site.connect() as ann, site.connect() as bo:
+            room = await enter(ann)
+            first = await enter_as(bo, room)
+            await say(bo, type="set_muted", muted=True)
+            command = await site.shard.got(p.SetMuted)
+            bo.transport.abort()
+            async with site.connect() as again, site.connect() as once_more:
+                await say(again, type="register", username="Bo", resume_token=first["resume_token"])
+                await say(once_more, type="register", username="Bo", resume_token=first["resume_token"])
+                await say(ann, type="ping")
+                await hear(ann, "pong")
+                await site.shard.say(p.Reply(request_id=command.request_id, result=p.Done()))
+                for client in (again, once_more):  # in whichever order: each finds the session as it is
+                    assert (await hear(client, "room_joined"))["resumed"]["muted"]
+
+    async def test_a_socket_that_is_registered_takes_nobody_over(self, site: Site) -> None:
+        async with site.connect() as ann, site.connect() as bo:
+            room = await enter(ann)
+            first = await enter_as(bo, room)
+            await say(ann, type="register", username="Ann", resume_token=first["resume_token"])
+            assert (await hear(ann, "error"))["code"] == "already_registered"
+            await say(bo, type="ping")
+            await hear(bo, "pong")
 
 
 class TestShardThatDoesNotAnswer:

@@ -98,6 +98,8 @@ const object = (fields) => (value, where) => {
 
 const person = object({ user_id: string, username: string, muted: optional(boolean) });
 const iceServer = object({ urls: either(string, list(string)), username: optional(string), credential: optional(string) });
+const heard = object({ consumer_id: string, publisher_user_id: string });
+const held = object({ publishing: boolean, muted: boolean, consumers: list(heard) });
 const subscribedTrack = object({ mid: string, consumer_id: string, user_id: string, track_id: string, kind: string });
 
 /** What the server may say: the reader of each type. */
@@ -106,9 +108,10 @@ export const SERVER_MESSAGES = {
     user_id: string,
     protocol: optional(list(number)),
     resume_token: optional(string),
+    resumed: optional(boolean),
     ice_servers: optional(list(iceServer)),
   }),
-  room_joined: object({ room_id: string, participants: list(person) }),
+  room_joined: object({ room_id: string, participants: list(person), resumed: optional(held) }),
   user_joined: object({ user_id: string, username: string }),
   user_left: object({ user_id: string, username: string }),
   room_left: object({}),
