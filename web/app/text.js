@@ -6,6 +6,7 @@ export const STATUS = {
   connecting: "Connecting",
   connected: "Connected",
   in_room: "In room",
+  reconnecting: "Reconnecting",
 };
 
 export const TEXT = {

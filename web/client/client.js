@@ -24,8 +24,9 @@ import { Muting } from "./muting.js";
 import { Publishing } from "./publishing.js";
 import { Room } from "./room.js";
 import { serverError, Signaling, socketUrl } from "./signaling.js";
+import { StatisticsCollector } from "./statistics.js";
 
-/** @typedef {"disconnected" | "connecting" | "connected" | "in_room"} ClientState */
+/** @typedef {"disconnected" | "connecting" | "connected" | "in_room" | "reconnecting"} ClientState */
 /** @typedef {import("./messages.js").ServerMessage} ServerMessage */
 
 /**
@@ -76,6 +77,8 @@ export class AntiphonClient extends TypedEventTarget {
     onChange: (muted) => this.#onMuted(muted),
     onRefused: (error) => this.#report(error),
   });
+  /** @type {StatisticsCollector | null} */
+  #statistics = null;
 
   get state() {
     return this.#state;
@@ -96,10 +99,10 @@ export class AntiphonClient extends TypedEventTarget {
     return this.#muting.muted;
   }
 
-  /** Every media connection, for statistics: `userId` is the person heard on it, null for the own microphone. */
+  /** Every media connection: `userId` is the one person heard on it; null for the own microphone, and where several are. */
   get connections() {
     const own = this.#publishing?.peerConnection;
-    /** @type {{direction: "send" | "receive", userId: string | null, peerConnection: RTCPeerConnection}[]} */
+    /** @type {import("./statistics.js").MeasuredConnection[]} */
     const all = own ? [{ direction: "send", userId: null, peerConnection: own }] : [];
     return all.concat((this.#room?.connections ?? []).map((one) => ({ direction: "receive", ...one })));
   }
@@ -169,6 +172,17 @@ export class AntiphonClient extends TypedEventTarget {
     await this.#switched;
   }
 
+  /**
+   * Measures every connection from now on, over all rooms, until the result's `stop()`; `start()` goes on.
+   *
+   * @returns {StatisticsCollector} the same one each time
+   */
+  statistics() {
+    this.#statistics ??= this.#makeStatistics();
+    this.#statistics.start();
+    return this.#statistics;
+  }
+
   /** Leaves and disconnects. The client can connect again. */
   close() {
     this.#signaling?.close();
@@ -215,6 +229,15 @@ export class AntiphonClient extends TypedEventTarget {
   async #leave() {
     const signaling = await this.#requireSignaling();
     await signaling.request({ type: "leave_room" }, "room_left");
+  }
+
+  #makeStatistics() {
+    const statistics = new StatisticsCollector({
+      connections: () => this.connections,
+      whoIsHeard: (trackId) => this.#room?.ownerOf(trackId),
+    });
+    statistics.on("qualitychanged", ({ userId, quality }) => this.#room?.change(userId ?? this.#room.local.userId, { quality }));
+    return statistics;
   }
 
   async #requireSignaling() {

@@ -7,6 +7,7 @@
 /** @typedef {import("./room.js").Room} Room */
 /** @typedef {import("./room.js").Participant} Participant */
 /** @typedef {import("./messages.js").ServerMessage} ServerMessage */
+/** @typedef {import("./quality.js").Quality} Quality */
 
 /**
  * An EventTarget that knows its events. `addEventListener` works as everywhere; `on` is the typed way.
@@ -97,7 +98,7 @@ export class DrainingEvent extends Event {
 }
 
 /**
- * `participantjoined`, `participantleft`, and `participantchanged` (muted, publishing or heard became something else).
+ * `participantjoined`, `participantleft`, and `participantchanged` (muted, publishing, heard or the quality became something else).
  */
 export class ParticipantEvent extends Event {
   /**
@@ -121,6 +122,26 @@ export class TrackEvent extends Event {
     super(type);
     /** @readonly */ this.participant = participant;
     /** @readonly */ this.stream = stream;
+  }
+}
+
+/** `sample` of the statistics: every connection was measured. */
+export class SampledEvent extends Event {
+  constructor() {
+    super("sample");
+  }
+}
+
+/** `qualitychanged` of the statistics: somebody's connection became better or worse. `userId` null: the own microphone. */
+export class QualityEvent extends Event {
+  /**
+   * @param {string | null} userId
+   * @param {Quality | null} quality null: no longer known
+   */
+  constructor(userId, quality) {
+    super("qualitychanged");
+    /** @readonly */ this.userId = userId;
+    /** @readonly */ this.quality = quality;
   }
 }
 

@@ -18,11 +18,15 @@ export {
   DrainingEvent,
   ErrorEvent,
   ParticipantEvent,
+  QualityEvent,
   RoomJoinedEvent,
   RoomLeftEvent,
   RoomMovedEvent,
+  SampledEvent,
   StateChangeEvent,
   TrackEvent,
 } from "./events.js";
 export { createAudioContext, LocalLevel, meterPosition, Smoother, SPEAKING_LEVEL } from "./levels.js";
+export { QUALITY_BOUNDS } from "./quality.js";
 export { Participant, Room } from "./room.js";
+export { ConnectionStatistics, HISTORY_MS, SAMPLE_INTERVAL_MS, StatisticsCollector, StreamStatistics } from "./statistics.js";

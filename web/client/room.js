@@ -14,12 +14,18 @@ import { RemoteLevel } from "./levels.js";
 /** @typedef {import("./messages.js").Person} Person */
 /** @typedef {import("./consumers.js").Hearing} Hearing */
 /** @typedef {import("./errors.js").AntiphonError} AntiphonError */
+/** @typedef {import("./quality.js").Quality} Quality */
 
 /** One person in a room. The fields change; `participantchanged` tells when. */
 export class Participant {
   /** Publishes: others can hear this person. */
   publishing = false;
   muted = false;
+  /**
+   * How good the connection is on which this person is heard here, or for the local participant, on which the microphone is sent; null while
+   * unknown, and while {@link AntiphonClient.statistics} does not measure. @type {Quality | null}
+   */
+  quality = null;
   /** What this person says, ready for `audio.srcObject`; null while nothing is received. @type {MediaStream | null} */
   stream = null;
   /** @type {RemoteLevel | null} */
@@ -144,15 +150,26 @@ export class Room extends TypedEventTarget {
   /**
    * @internal
    * @param {string} userId
-   * @param {{muted?: boolean, publishing?: boolean}} change
+   * @param {Partial<Pick<Participant, "muted" | "publishing" | "quality">>} change
    */
-  change(userId, { muted, publishing }) {
+  change(userId, change) {
     const participant = this.#participants.get(userId);
     if (!participant) return;
-    if ((muted ?? participant.muted) === participant.muted && (publishing ?? participant.publishing) === participant.publishing) return;
-    participant.muted = muted ?? participant.muted;
-    participant.publishing = publishing ?? participant.publishing;
+    const { muted, publishing, quality } = participant;
+    Object.assign(participant, change);
+    if (participant.muted === muted && participant.publishing === publishing && participant.quality === quality) return;
     this.dispatchEvent(new ParticipantEvent("participantchanged", participant));
+  }
+
+  /**
+   * Whose track this is.
+   *
+   * @internal
+   * @param {string | null} trackId
+   * @returns {string | undefined}
+   */
+  ownerOf(trackId) {
+    return this.participants.find(({ stream }) => stream?.getTracks().some(({ id }) => id === trackId))?.userId;
   }
 
   /** @internal */

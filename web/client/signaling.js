@@ -10,10 +10,12 @@ import { AntiphonError, superseded } from "./errors.js";
 import { CloseEvent, MessageEvent, TypedEventTarget } from "./events.js";
 import { decodeServerMessage, encodeClientMessage } from "./messages.js";
 import { Pacer } from "./pacer.js";
+import { BROWSER } from "./surroundings.js";
 
 /** @typedef {import("./messages.js").ClientMessage} ClientMessage */
 /** @typedef {import("./messages.js").ServerMessage} ServerMessage */
 /** @typedef {import("./messages.js").ServerMessageType} ServerMessageType */
+/** @typedef {import("./surroundings.js").Surroundings} Surroundings */
 
 /**
  * @template {ServerMessageType} T
@@ -26,24 +28,6 @@ export const PING_INTERVAL_MS = 20_000;
 export const PONG_DEADLINE_MS = 10_000;
 /** A request that is not answered in this time fails with `timeout`. */
 export const REQUEST_DEADLINE_MS = 15_000;
-
-/**
- * What Signaling takes from its surroundings; tests give their own.
- *
- * @typedef {object} Surroundings
- * @property {(url: string) => WebSocket} openSocket
- * @property {() => number} now monotonic milliseconds
- * @property {(callback: () => void, delayMs: number) => unknown} setTimer
- * @property {(timer: any) => void} clearTimer
- */
-
-/** @type {Surroundings} */
-const BROWSER = {
-  openSocket: (url) => new WebSocket(url),
-  now: () => performance.now(),
-  setTimer: (callback, delayMs) => setTimeout(callback, delayMs),
-  clearTimer: (timer) => clearTimeout(timer),
-};
 
 /**
  * @typedef {object} Pending
