@@ -2,7 +2,7 @@
 
 No media passes here. The files, in the order in which a message travels:
 
-* :mod:`control.app` — the Starlette application: page, ``/ws``, ``/healthz``, ``/metrics``.
+* :mod:`control.app` — the Starlette application: page, ``/ws``, ``/api``, ``/healthz``, ``/metrics``.
 * :mod:`control.websocket` — one WebSocket: limits, order, bounded queues; knows nothing of rooms.
 * :mod:`control.messages` — every JSON message of a browser and to a browser (documented in SIGNALING.md).
 * :mod:`control.signaling` — what a message means: sans-IO, a message in, effects out.
@@ -12,6 +12,9 @@ No media passes here. The files, in the order in which a message travels:
 * :mod:`control.shards` — ZeroMQ to the shards: request ids, deadlines, heartbeats.
 * :mod:`control.processes` — starts the local shards and starts them again when they die.
 * :mod:`control.config`, :mod:`control.check` — the options; ``antiphon check-config``, which shows them.
+* :mod:`control.admin` — the endpoints under ``/api``; :mod:`control.api` bounds and guards their requests, and
+  :mod:`control.openapi` describes them.
+* :mod:`control.admin_token` — where the admin token comes from.
 * :mod:`control.serve` — puts all of it together and takes it down in order.
 
 Of ``sfu`` only ``sfu.protocol`` is imported, never anything else.

@@ -1,4 +1,4 @@
-"""The HTTP side: the page and the client library as they are, ``/ws``, ``/healthz`` and ``/metrics``."""
+"""The HTTP side: the page and the client library as they are, ``/ws``, ``/api``, ``/healthz`` and ``/metrics``."""
 
 from __future__ import annotations
 
@@ -69,9 +69,15 @@ class SecurityHeaders:
 
 
 def build_app(
-    dispatcher: Dispatcher, shards: Shards, local: LocalShards, registry: CollectorRegistry, bounds: SocketBounds, web: Path = WEB
+    dispatcher: Dispatcher,
+    shards: Shards,
+    local: LocalShards,
+    registry: CollectorRegistry,
+    bounds: SocketBounds,
+    api: Mount,
+    web: Path = WEB,
 ) -> Starlette:
-    """The application. ``web``: folder with ``app/``, ``client/`` and ``example.html``."""
+    """The application. ``api``: everything under ``/api``; ``web``: folder with ``app/``, ``client/`` and ``example.html``."""
     for suffix, mime in TYPES.items():
         mimetypes.add_type(mime, suffix)
 
@@ -99,6 +105,7 @@ def build_app(
         Route("/healthz", healthz),
         Route("/metrics", metrics),
         WebSocketRoute("/ws", websocket),
+        api,
         Mount("/app", StaticFiles(directory=web / "app", check_dir=False)),
         Mount("/client", StaticFiles(directory=web / "client", check_dir=False)),
     ]

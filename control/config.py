@@ -53,6 +53,13 @@ def _check_address(value: str) -> str:
     return value
 
 
+def _check_token(value: SecretStr) -> SecretStr:
+    text = value.get_secret_value()
+    if text and (len(text) < 16 or not text.isascii() or not text.isprintable() or " " in text):
+        raise ValueError("16 printable characters at least, without spaces")
+    return value
+
+
 Address = Annotated[str, AfterValidator(_check_address)]
 Addresses = Annotated[list[Address], BeforeValidator(_split_list)]
 
@@ -106,6 +113,11 @@ class ControlConfig(BaseModel):
     room_burst: int = Field(20, ge=1, le=100_000, description="Rooms that one socket may make at once.")
     resume_grace_s: float = Field(30.0, ge=0, le=3600, description="Seconds that a client whose socket was lost may take to come back.")
     room_grace_s: float = Field(300.0, ge=0, description="Seconds that an empty room can still be joined by its id.")
+    admin_token: Annotated[SecretStr, AfterValidator(_check_token)] = Field(
+        SecretStr(""),
+        description="Token of the admin API, 16 characters at least; empty draws one at each start into a private file in runtime_dir.",
+    )
+    admin_token_file: str = Field("", description="File that holds the admin token, instead of admin_token.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log lines that are written.")
 
 

@@ -20,7 +20,8 @@ import uvloop
 import zmq
 from starlette.applications import Starlette
 
-from control import __version__
+from control import __version__, admin, api
+from control.admin_token import AdminToken, admin_token
 from control.app import build_app
 from control.binding import (
     ShardAddresses,
@@ -66,8 +67,9 @@ def run(config: ControlConfig, file: Path | None) -> int:
         with contextlib.ExitStack() as stack:
             for bound in sockets:
                 stack.callback(bound.close)
+            token = stack.enter_context(admin_token(config, sockets[0].getsockname()[1]))
             addresses = shard_addresses(config, os.environ, file)
-            uvloop.run(_control(config, file, sockets, addresses))
+            uvloop.run(_control(config, file, sockets, addresses, token))
     except StartError as error:
         if str(error):
             print(f"antiphon: {error}", file=sys.stderr)
@@ -102,8 +104,10 @@ def _is_not_about_input(record: logging.LogRecord) -> bool:
     return not str(record.msg).startswith(("Invalid HTTP request", "Invalid UTF-8"))
 
 
-async def _control(config: ControlConfig, file: Path | None, sockets: list[socket.socket], addresses: ShardAddresses) -> None:
-    await Control(config, file, sockets, addresses).run()
+async def _control(
+    config: ControlConfig, file: Path | None, sockets: list[socket.socket], addresses: ShardAddresses, token: AdminToken
+) -> None:
+    await Control(config, file, sockets, addresses, token).run()
 
 
 class _HttpServer(uvicorn.Server):
@@ -117,11 +121,14 @@ class _HttpServer(uvicorn.Server):
 class Control:
     """One control process. ``sockets``: bound TCP sockets of HTTP and WebSocket."""
 
-    def __init__(self, config: ControlConfig, file: Path | None, sockets: list[socket.socket], addresses: ShardAddresses) -> None:
+    def __init__(
+        self, config: ControlConfig, file: Path | None, sockets: list[socket.socket], addresses: ShardAddresses, token: AdminToken
+    ) -> None:
         self._config = config
         self._file = file
         self._sockets = sockets
         self._addresses = addresses
+        self._token = token
         self._port: int = sockets[0].getsockname()[1]
         self._stop = asyncio.Event()
 
@@ -215,12 +222,15 @@ class Control:
     async def _serve(self, dispatcher: Dispatcher, shards: Shards, local: LocalShards) -> None:
         config = self._config
         bounds = SocketBounds(**{bound.name: getattr(config, bound.name) for bound in dataclasses.fields(SocketBounds)})
-        app = build_app(dispatcher, shards, local, registry(dispatcher, shards, local), bounds)
+        endpoints = api.mount(admin.Admin(dispatcher, shards, local).endpoints(), admin.guard(self._token))
+        app = build_app(dispatcher, shards, local, registry(dispatcher, shards, local), bounds, endpoints)
         server = _HttpServer(http_config(app, config.message_bytes))
         serving = asyncio.create_task(server.serve(self._sockets))
         ticking = asyncio.create_task(_tick(dispatcher))
         stopped = asyncio.create_task(self._stop.wait())
         self._announce(shards)
+        if self._token.file is not None:
+            log.info("no admin token is configured: drew one, which commands on this host find by themselves", file=str(self._token.file))
         await asyncio.wait({serving, stopped, ticking}, return_when=asyncio.FIRST_COMPLETED)
         log.info("stopping")
         for task in (ticking, stopped):

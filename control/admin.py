@@ -1,0 +1,151 @@
+"""The admin endpoints: what runs where, and what an operator may do about it. The bounds of a request are control/api.py's."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from control import __version__
+from control.admin_token import AdminToken, bearer
+from control.api import ApiError, Asked, Endpoint, Guard
+from control.dispatch import Dispatcher
+from control.openapi import document
+from control.processes import LocalShards
+from control.rooms import Participant, Room
+from control.shards import ShardLink, Shards
+from sfu.protocol import RoomId, ShardId, TrackId, UserId
+
+
+class ShardInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """One shard. ``state``: up (takes rooms), resetting, lost, or starting (local, not heard of yet)."""
+
+    shard_id: ShardId
+    state: Literal["up", "resetting", "lost", "starting"]
+    local: bool
+    host: str = ""
+    pid: int = 0
+    udp_port: int = 0
+    version: str = ""
+    rooms: int = 0
+    participants: int = 0
+    consumers: int = 0
+    packets_in: int = 0
+    packets_out: int = 0
+    lag_ms: float = 0.0
+
+
+class ShardList(msgspec.Struct, frozen=True, kw_only=True):
+    shards: list[ShardInfo]
+
+
+class ParticipantInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """``track_id``: of its track, null while nobody can hear it; ``consumers``: how many people it hears."""
+
+    user_id: UserId
+    username: str
+    muted: bool
+    track_id: TrackId | None
+    consumers: int
+
+
+class RoomInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """``shard_id``: null while the room is empty or waits for a shard."""
+
+    room_id: RoomId
+    shard_id: ShardId | None
+    participants: list[ParticipantInfo]
+
+
+class RoomList(msgspec.Struct, frozen=True, kw_only=True):
+    rooms: list[RoomInfo]
+
+
+class Admin:
+    """The endpoints over the live objects of control; :meth:`endpoints` is all of them."""
+
+    def __init__(self, dispatcher: Dispatcher, shards: Shards, local: LocalShards) -> None:
+        self._dispatcher = dispatcher
+        self._rooms = dispatcher.signaling.rooms
+        self._shards = shards
+        self._local = local
+
+    def endpoints(self) -> list[Endpoint]:
+        table = [
+            Endpoint("GET", "/api/shards", "list_shards", "Every shard with its load", self.list_shards, ShardList),
+            Endpoint("GET", "/api/rooms", "list_rooms", "Every room with its participants", self.list_rooms, RoomList),
+            Endpoint("GET", "/api/rooms/{room_id}", "show_room", "One room", self.show_room, RoomInfo, errors=("room_not_found",)),
+        ]
+        described: dict[str, Any] = {}
+
+        async def openapi(asked: Asked) -> dict[str, Any]:
+            return described
+
+        table.append(Endpoint("GET", "/api/openapi.json", "openapi", "This document", openapi, dict[str, Any]))
+        described.update(document(table, __version__))
+        return table
+
+    async def list_shards(self, asked: Asked) -> ShardList:
+        local = set(self._local.shard_ids)
+        return ShardList(shards=[self._shard_info(shard, shard in local) for shard in sorted({*local, *self._shards.links})])
+
+    async def list_rooms(self, asked: Asked) -> RoomList:
+        return RoomList(rooms=[_room_info(room) for room in self._rooms])
+
+    async def show_room(self, asked: Asked) -> RoomInfo:
+        return _room_info(self.room(asked))
+
+    def room(self, asked: Asked) -> Room:
+        """The room that the address names. Raises :class:`ApiError`."""
+        room = self._rooms.get(RoomId(asked.path["room_id"]))
+        if room is None:
+            raise ApiError("room_not_found")
+        return room
+
+    def _shard_info(self, shard: ShardId, local: bool) -> ShardInfo:
+        link: ShardLink | None = self._shards.links.get(shard)
+        if link is None:
+            return ShardInfo(shard_id=shard, state="starting", local=local)
+        load, beat = self._rooms.load(shard), link.heartbeat
+        return ShardInfo(
+            shard_id=shard,
+            state=link.state,
+            local=local,
+            host=link.hello.host,
+            pid=link.hello.pid,
+            udp_port=link.hello.udp_port,
+            version=link.hello.version,
+            rooms=load.rooms,
+            participants=load.people,
+            consumers=beat.tables.consumers if beat is not None else 0,
+            packets_in=beat.packets_in if beat is not None else 0,
+            packets_out=beat.packets_out if beat is not None else 0,
+            lag_ms=beat.lag_ms if beat is not None else 0.0,
+        )
+
+
+def _room_info(room: Room) -> RoomInfo:
+    people = [_participant_info(participant) for participant in room.participants.values()]
+    return RoomInfo(room_id=room.room_id, shard_id=room.shard, participants=people)
+
+
+def _participant_info(participant: Participant) -> ParticipantInfo:
+    return ParticipantInfo(
+        user_id=participant.user_id,
+        username=participant.username,
+        muted=participant.muted,
+        track_id=participant.track_id,
+        consumers=len(participant.consumers),
+    )
+
+
+def guard(token: AdminToken) -> Guard:
+    """Lets through who sends the admin token."""
+
+    def check(authorization: str | None) -> str | None:
+        given = bearer(authorization)
+        if given is None:
+            return "The admin token is missing: send it as the header 'Authorization: Bearer TOKEN'."
+        return None if token.matches(given) else "This is not the admin token of this server."
+
+    return check
