@@ -8,6 +8,9 @@ ARGS ?=
 SECONDS ?= 300
 ROUNDS ?= 20000000
 
+# Test files run side by side, so many at a time: half of their time is waiting. auto: one for each core.
+WORKERS ?= auto
+
 python := .venv/bin/python
 # _native.c is written by Cython, so it is a result and no source.
 native_sources := $(filter-out sfu/forwarding/_native.c, $(wildcard sfu/forwarding/*.c sfu/forwarding/*.h sfu/forwarding/*.pyx sfu/forwarding/*.pxd))
@@ -28,7 +31,7 @@ run: setup ## Start control and its shards; Ctrl-C ends all of them
 	@exec .venv/bin/antiphon serve $(ARGS)
 
 test: setup browsers fuzzer lint ## Run every check and every test, real browsers included
-	@exec .venv/bin/pytest $(ARGS)
+	@exec .venv/bin/pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 lint: setup .tools/.typescript ## ruff, mypy --strict, tsc
 	@.venv/bin/ruff check .

@@ -69,11 +69,13 @@ def build(target: Path, sources: Sequence[Path], flags: Sequence[str], *, cc: st
 def build_extension(purpose: str, sources: Sequence[Path], flags: Sequence[str]) -> Path:
     """``_native`` as build/<purpose>/_native*.so, of the binding and ``sources``."""
     target = BUILD / purpose / f"_native{sysconfig.get_config_var('EXT_SUFFIX')}"
-    binding, generated = FORWARDING / "_native.pyx", BUILD / purpose / "_native.c"
+    binding = FORWARDING / "_native.pyx"
     if not _is_current(target, [binding, binding.with_suffix(".pxd"), *sources]):
-        generated.parent.mkdir(parents=True, exist_ok=True)
-        subprocess.run([sys.executable, "-m", "cython", "-3", str(binding), "-o", str(generated)], check=True)
-        build(target, [generated, *sources], [*SHARED, *flags, f"-I{sysconfig.get_path('include')}"])
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as scratch:  # of this run alone, as in build
+            generated = Path(scratch) / "_native.c"
+            subprocess.run([sys.executable, "-m", "cython", "-3", str(binding), "-o", str(generated)], check=True)
+            build(target, [generated, *sources], [*SHARED, *flags, f"-I{sysconfig.get_path('include')}"])
     return target
 
 
