@@ -85,6 +85,16 @@ class ShardConfig(BaseSettings):
     max_transports: int = Field(default=16384, ge=1, le=1 << 20, description="transports at a time, connected or not")
     max_tracks: int = Field(default=16384, ge=1, le=1 << 20, description="published tracks at a time")
     max_consumers: int = Field(default=65536, ge=1, le=1 << 22, description="consumers at a time")
+    max_sections: int = Field(
+        default=100, ge=1, le=1000, description="people that can be heard at a time on one subscriber connection; further ones wait"
+    )
+    gather_ms: int = Field(
+        default=400,
+        ge=0,
+        le=10_000,
+        description="longest time that people who come are gathered before subscriber connections are told of them, in milliseconds;"
+        " an eighth of it where nobody else comes",
+    )
     socket_buffer_bytes: int = Field(
         default=4 * 1024 * 1024,
         ge=0,

@@ -11,9 +11,10 @@ import secrets
 from typing import TYPE_CHECKING, Final, Protocol
 
 from sfu.budget import TokenBucket
+from sfu.errors import PeerError
 from sfu.indices import Indices
 from sfu.metrics import Metrics
-from sfu.negotiation import Answer, LocalParameters, Section, candidates, read_answer, write_offer
+from sfu.negotiation import Answer, AnswerReader, LocalParameters, Section, candidates, write_offer
 from sfu.protocol import Offer, UserId
 from sfu.transport.dtls import DtlsIdentity
 from sfu.transport.ice_lite import Address, IceLite, respond
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from sfu.consumer import Consumer
     from sfu.forwarding._native import Loop
     from sfu.publisher import Publisher
+    from sfu.subscription import Subscription
 
 
 _REPORTS_PER_S: Final = 20
@@ -45,8 +47,9 @@ class Owner(Protocol):
 class Connection:
     """One transport of ``user_id`` and what was negotiated on it.
 
-    ``publisher`` is set where the peer sends; ``consumers`` are those that ride on this transport, by their SSRC.
-    ``rtcp_ssrc`` is what our receiver reports come from, ``cname`` names the transport in SDES (RFC 7022).
+    ``publisher`` is set where the peer sends, ``subscription`` where it hears the room; ``consumers`` are those that ride on this
+    transport, by their SSRC. ``rtcp_ssrc`` is what our receiver reports come from, ``cname`` names the transport in SDES (RFC 7022).
+    ``offers``: how many were written; ``restarting``: one with new ICE credentials is not answered yet.
     """
 
     def __init__(self, owner: Owner, user_id: UserId, association: Association) -> None:
@@ -56,9 +59,13 @@ class Connection:
         self.slot = association.slot
         self.generation = association.generation
         self.publisher: Publisher | None = None
+        self.subscription: Subscription | None = None
         self.consumers: dict[int, Consumer] = {}
         self.sections: list[Section] = []
+        self.reader = AnswerReader()
         self.answer: Answer | None = None
+        self.offers = 0
+        self.restarting = False
         self.up = False
         self.rtcp_ssrc = secrets.randbits(32)
         self.cname = secrets.token_urlsafe(12)
@@ -66,17 +73,20 @@ class Connection:
         self.due_at: float | None = None
         self.bound: Address | None = None
         self._reports = TokenBucket(_REPORTS_PER_S, _REPORTS_AT_ONCE)
+        self._last_ssrc = secrets.randbits(32)
+        self._ssrc_step = secrets.randbits(32) | 1
 
     def may_report(self, length: int, now: float) -> bool:
         """Whether an RTCP packet of ``length`` bytes is within what this peer may have read."""
         return self._reports.spend(1 + length // _REPORT_BYTES, now, scale=max(1, len(self.consumers)))
 
     def new_ssrc(self) -> int:
-        """A random SSRC that nothing on this transport has (RFC 3550 8.1)."""
+        """A random SSRC that nothing on this transport has (RFC 3550 8.1), or had: under the same key, the packets of one that comes again
+        could repeat a nonce. An odd step goes through all 2^32 before it comes back to the first."""
         while True:
-            ssrc = secrets.randbits(32)
-            if ssrc not in self.consumers and ssrc != self.rtcp_ssrc and ssrc:
-                return ssrc
+            self._last_ssrc = (self._last_ssrc + self._ssrc_step) & 0xFFFFFFFF
+            if self._last_ssrc not in (0, self.rtcp_ssrc):
+                return self._last_ssrc
 
 
 class Connections:
@@ -123,17 +133,36 @@ class Connections:
     def offer(self, connection: Connection) -> Offer:
         """The offer of ``connection.sections``."""
         ice = connection.association.ice
+        connection.offers += 1
         local = LocalParameters(ice.local_ufrag, ice.local_pwd, self._identity.fingerprint, self.addresses, self.port)
-        return Offer(sdp=write_offer(local, connection.sections, connection.session_id), candidates=candidates(local))
+        sdp = write_offer(local, connection.sections, connection.session_id, connection.offers)
+        return Offer(sdp=sdp, candidates=candidates(local))
+
+    def restart(self, connection: Connection) -> Offer:
+        """The offer again, with new ICE credentials (RFC 8445 9) where the last one was answered."""
+        if connection.answer is not None:
+            connection.association.ice.restart()
+            connection.restarting = True
+        return self.offer(connection)
 
     def read_answer(self, connection: Connection, sdp: str) -> Answer:
         """Check an answer without taking it yet. Raises :class:`PeerError` ("invalid_sdp")."""
-        return read_answer(sdp, connection.sections)
+        answer, first = connection.reader.read(sdp, connection.sections), connection.answer
+        if first is not None:
+            # RFC 8842 5.5: other fingerprints would be another DTLS association, for which there would have to be an offer.
+            if answer.remote.fingerprints != first.remote.fingerprints:
+                raise PeerError("invalid_sdp", "The SDP answer is not usable: the fingerprints are not those of the first answer.")
+            if answer.remote != first.remote and not connection.restarting:
+                raise PeerError("invalid_sdp", "The SDP answer is not usable: new ICE credentials answer an offer without any.")
+        return answer
 
     def accept(self, connection: Connection, answer: Answer, now: float) -> None:
-        """Take the first answer."""
-        connection.answer = answer
-        self._apply(connection, connection.association.answered(answer.remote, now), now)
+        """Take an answer: what it says of the transport matters in the first one and after a restart."""
+        first, connection.answer, connection.restarting = connection.answer is None, answer, False
+        if first:
+            self._apply(connection, connection.association.answered(answer.remote, now), now)
+        else:
+            connection.association.ice.remote_ufrag = answer.remote.ufrag
 
     def close(self, connection: Connection) -> None:
         """Say close_notify and forget it. Its tracks and consumers must be gone already; harmless when repeated."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from sfu.budget import TokenBucket
 from sfu.feedback import Reception
+from sfu.indices import Indices
 from sfu.negotiation import AUDIO_LEVEL, EXTENSIONS, MID, AnsweredSection
 from sfu.protocol import ConsumerId, UserId
 
@@ -27,6 +28,7 @@ class Consumer:
     """A copy of ``track`` that rides on ``connection`` in section ``mid``, with an SSRC and sequence of its own.
 
     ``index`` is its place in the native loop; ``publisher_id`` whose track it is. ``reception`` is what the listener reports.
+    ``accepted``: the listener's answer took the section; ``wanted``: the listener wants to hear it at the moment.
     """
 
     def __init__(
@@ -43,12 +45,14 @@ class Consumer:
         self._retransmissions = TokenBucket(_RETRANSMISSIONS_PER_S, _RETRANSMISSIONS_AT_ONCE)
         self.created_at = now
         self.accepted = False
+        self.wanted = True
+        self._answered = False
         self._extensions = (_OFFERED[AUDIO_LEVEL], _OFFERED[MID])
 
     @property
     def flowing(self) -> bool:
         """Whether its packets may be sent."""
-        return self.accepted and self.connection.up
+        return self.accepted and self.wanted and self.connection.up
 
     def add(self, loop: Loop) -> None:
         """Describe it to the native loop. Nothing flows before its track lists it."""
@@ -74,11 +78,40 @@ class Consumer:
             loop.retransmit(self.index, self.track.index, sequences[:granted])
         return len(sequences) - granted
 
+    def free(self, loop: Loop, indices: Indices, log: Any, reason: str, now: float) -> None:
+        """Give back what it has here and in the native loop, which must have it in no list any more."""
+        self.accepted = False
+        log.info(
+            "consumer closed",
+            user=self.connection.user_id,
+            consumer=self.id,
+            publisher=self.publisher_id,
+            reason=reason,
+            seconds=round(now - self.created_at, 1),
+            packets=loop.consumer_counters(self.index).packets,
+            lost=self.reception.lost,
+        )
+        loop.remove_consumer(self.index)
+        indices.give_back(self.index)
+        del self.connection.consumers[self.ssrc]
+
     def accept(self, loop: Loop, section: AnsweredSection) -> None:
-        """The listener's answer took the section, perhaps without some of the extensions."""
+        """The listener's first answer took the section, perhaps without some of the extensions. Later ones change
+        nothing of these."""
         answered = (section.audio_level_extension, section.mid_extension)
-        if answered != self._extensions:
+        if answered != self._extensions and not self._answered:
             self._extensions = answered
-            loop.remove_consumer(self.index)  # it is in no list yet
+            loop.remove_consumer(self.index)  # nothing was sent yet, so no packet index is used twice
             self.add(loop)
-        self.accepted = True
+        elif self._answered and not self.accepted:
+            loop.resync_consumer(self.index)
+        self.accepted = self._answered = True
+
+    def want(self, loop: Loop, wanted: bool) -> bool:
+        """Whether the listener wants to hear it. Returns whether that is a change, for which the track's list is to be compiled."""
+        if wanted == self.wanted:
+            return False
+        self.wanted = wanted
+        if wanted:
+            loop.resync_consumer(self.index)
+        return True

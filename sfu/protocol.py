@@ -18,7 +18,7 @@ This is the only module of ``sfu`` that ``control`` imports.
 
 from __future__ import annotations
 
-from typing import Final, NewType
+from typing import Final, Literal, NewType
 
 import msgspec
 
@@ -39,7 +39,8 @@ PROTOCOL_VERSION: Final = 1
 """Raised on every change that an older peer could not decode. :class:`Hello` carries it; control refuses another one."""
 
 MAX_MESSAGE_BYTES: Final = 256 * 1024
-"""Longest body that either side reads (ZMQ_MAXMSGSIZE); the longest real message is an SDP of a few KiB."""
+"""Longest body that either side reads (ZMQ_MAXMSGSIZE); the longest real message is the offer of a subscriber connection, about 1 KiB
+for each of its sections."""
 
 
 class _Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type", forbid_unknown_fields=False):
@@ -129,6 +130,60 @@ class CloseConsumer(_Command, frozen=True, kw_only=True, tag="close_consumer"):
     consumer_id: ConsumerId
 
 
+class Subscribe(_Command, frozen=True, kw_only=True, tag="subscribe"):
+    """Makes the one connection on which ``user_id`` hears everybody in the room, replacing one it has (no event follows for that).
+    Answer: :class:`Done`; :class:`SubscriptionOffer` has gone before it. Errors: ``not_in_room``, ``shard_full``."""
+
+    room_id: RoomId
+    user_id: UserId
+
+
+class AnswerSubscription(_Command, frozen=True, kw_only=True, tag="answer_subscription"):
+    """The client's SDP answer to one revision; that to an earlier one is ignored. Answer: :class:`Done`.
+    Errors: ``not_in_room``, ``not_subscribed``, ``invalid_sdp``, ``already_answered``."""
+
+    room_id: RoomId
+    user_id: UserId
+    revision: int
+    sdp: str
+
+
+class SetSubscribed(_Command, frozen=True, kw_only=True, tag="set_subscribed"):
+    """Stops or resumes hearing one person on the subscriber connection, also under that person's later publishers. Answer: :class:`Done`.
+    Errors: ``not_in_room``, ``not_subscribed``, ``publisher_not_found`` (nobody of that name is in the room)."""
+
+    room_id: RoomId
+    user_id: UserId
+    publisher_user_id: UserId
+    subscribed: bool
+
+
+class CloseSubscription(_Command, frozen=True, kw_only=True, tag="close_subscription"):
+    """Ends the subscriber connection. Answer: :class:`Done`, also when there is none; no event follows."""
+
+    room_id: RoomId
+    user_id: UserId
+
+
+class RepeatOffer(_Command, frozen=True, kw_only=True, tag="repeat_offer"):
+    """Says the :class:`SubscriptionOffer` again that is not answered yet, if there is one: the client may never have got it.
+    Answer: :class:`Done`. Errors: ``not_in_room``, ``not_subscribed``."""
+
+    room_id: RoomId
+    user_id: UserId
+
+
+class RestartIce(_Command, frozen=True, kw_only=True, tag="restart_ice"):
+    """New ICE credentials for a connection that is otherwise kept (RFC 8445 9). Answer: :class:`Offer`, to be answered as the first one
+    was; for ``subscription`` :class:`Done`, and the credentials are in the next revision. ``consumer_id``: of target ``consumer``.
+    Errors: ``not_in_room``, ``publisher_not_found``, ``consumer_not_found``, ``not_subscribed``."""
+
+    room_id: RoomId
+    user_id: UserId
+    target: Literal["publisher", "consumer", "subscription"]
+    consumer_id: ConsumerId | None = None
+
+
 class SetMuted(_Command, frozen=True, kw_only=True, tag="set_muted"):
     """Stops or resumes forwarding of the participant's tracks, those of a later publisher included.
     Answer: :class:`Done`. Errors: ``not_in_room``."""
@@ -155,6 +210,12 @@ Command = (
     | CreateConsumer
     | AnswerConsumer
     | CloseConsumer
+    | Subscribe
+    | AnswerSubscription
+    | SetSubscribed
+    | CloseSubscription
+    | RepeatOffer
+    | RestartIce
     | SetMuted
     | Reset
     | Shutdown
@@ -310,6 +371,44 @@ class ConsumerClosed(_Message, frozen=True, kw_only=True, tag="consumer_closed")
     reason: str
 
 
+class SubscribedTrack(msgspec.Struct, frozen=True, kw_only=True):
+    """What one section of a :class:`SubscriptionOffer` carries: a track of ``user_id``. ``kind``: ``audio``."""
+
+    mid: str
+    consumer_id: ConsumerId
+    user_id: UserId
+    track_id: TrackId
+    kind: str
+
+
+class SubscriptionOffer(_Message, frozen=True, kw_only=True, tag="subscription_offer"):
+    """The subscriber connection of ``user_id`` shall become this. At most one is not answered at a time.
+
+    ``revision`` rises by one with each, also over a new connection of the same participant, which another session id (``o=``) shows.
+    ``tracks``: the whole mapping; sections that are not in it are inactive. ``candidates``: as in :class:`Offer`.
+    """
+
+    shard_id: ShardId
+    instance: str
+    room_id: RoomId
+    user_id: UserId
+    revision: int
+    sdp: str
+    tracks: list[SubscribedTrack]
+    candidates: list[str]
+
+
+class SubscriptionClosed(_Message, frozen=True, kw_only=True, tag="subscription_closed"):
+    """The subscriber connection ended by itself, and with it its consumers. ``reason``: as for :class:`ConsumerClosed`, or
+    ``answer_timeout``: a later offer was not answered in time."""
+
+    shard_id: ShardId
+    instance: str
+    room_id: RoomId
+    user_id: UserId
+    reason: str
+
+
 class Goodbye(_Message, frozen=True, kw_only=True, tag="goodbye"):
     """Last word of a shard that ends in order; all its rooms are gone."""
 
@@ -317,7 +416,19 @@ class Goodbye(_Message, frozen=True, kw_only=True, tag="goodbye"):
     instance: str
 
 
-ShardMessage = Reply | Failed | Hello | Heartbeat | TrackPublished | PublisherClosed | PublisherFailed | ConsumerClosed | Goodbye
+ShardMessage = (
+    Reply
+    | Failed
+    | Hello
+    | Heartbeat
+    | TrackPublished
+    | PublisherClosed
+    | PublisherFailed
+    | ConsumerClosed
+    | SubscriptionOffer
+    | SubscriptionClosed
+    | Goodbye
+)
 """Everything that a shard may say to control."""
 
 _encoder = msgspec.msgpack.Encoder()

@@ -30,6 +30,7 @@ from sfu.protocol import (
     UserId,
 )
 from sfu.publisher import Publisher, Track
+from sfu.subscription import Alarms, Subscription, SubscriptionLimits, Subscriptions
 
 if TYPE_CHECKING:
     from sfu.forwarding._native import Loop
@@ -38,13 +39,20 @@ log = structlog.get_logger("sfu.room")
 
 
 class Participant:
-    """One person in the room. ``consumers``: what this person hears."""
+    """One person in the room.
+
+    ``consumers``: what this person hears on connections of their own; ``subscription``: the connection for the whole room, ``revision``:
+    of its last offer, ``unwanted``: who is not to be heard on it.
+    """
 
     def __init__(self, user_id: UserId, now: float) -> None:
         self.user_id = user_id
         self.muted = False
         self.publisher: Publisher | None = None
         self.consumers: dict[ConsumerId, Consumer] = {}
+        self.subscription: Subscription | None = None
+        self.revision = 0
+        self.unwanted: set[UserId] = set()
         self.joined_at = now
 
 
@@ -59,11 +67,14 @@ class ShardContext:
         shard_id: ShardId,
         instance: str,
         tell: Callable[[ShardMessage], None],
+        subscription_limits: SubscriptionLimits,
     ) -> None:
         self.connections = connections
         self.tracks = tracks
         self.consumers = consumers
         self.tell = tell
+        self.alarms = Alarms()
+        self.subscription_limits = subscription_limits
         self._shard_id = shard_id
         self._instance = instance
 
@@ -71,9 +82,11 @@ class ShardContext:
     def loop(self) -> Loop:
         return self.connections.loop
 
-    def event(self, message: Callable[..., ShardMessage], /, **fields: Any) -> None:
+    def event(self, message: Callable[..., ShardMessage], /, **fields: Any) -> ShardMessage:
         """Tell control: ``message`` is the class of the event, ``fields`` are its fields beside those of the shard."""
-        self.tell(message(shard_id=self._shard_id, instance=self._instance, **fields))
+        event = message(shard_id=self._shard_id, instance=self._instance, **fields)
+        self.tell(event)
+        return event
 
 
 class Room:
@@ -84,6 +97,7 @@ class Room:
         self.participants: dict[UserId, Participant] = {}
         self._shard = shard
         self._log = log.bind(room=room_id)
+        self._subscriptions = Subscriptions(room_id, self.participants, shard, self._log)
 
     @property
     def tracks(self) -> int:
@@ -107,7 +121,10 @@ class Room:
             self._end_publisher(participant, "left", now, tell=False)
         for consumer in list(participant.consumers.values()):
             self._end_consumer(consumer, "left", now)
+        self._subscriptions.close(participant, "left", now)
         del self.participants[user_id]
+        for other in self.participants.values():
+            other.unwanted.discard(user_id)
         self._log.info("left", user=user_id, seconds=round(now - participant.joined_at, 1))
 
     def close(self, reason: str, now: float) -> None:
@@ -146,12 +163,16 @@ class Room:
         publisher = participant.publisher
         if publisher is None:
             raise PeerError("publisher_not_found", "There is no publisher connection to answer.")
-        answer = self._read_answer(publisher.connection, sdp, "sendonly")
+        connection = publisher.connection
+        answer = self._read_answer(connection, sdp, "sendonly")
+        if connection.answer is not None:
+            self._shard.connections.accept(connection, answer, now)  # only ICE was restarted
+            return
         sections = {section.mid: section for section in answer.sections if section.direction == "sendonly"}
         for track in publisher.tracks:
             if track.mid in sections:
                 track.start(self._shard.loop, sections[track.mid], participant.muted)
-        self._shard.connections.accept(publisher.connection, answer, now)
+        self._shard.connections.accept(connection, answer, now)
 
     def close_publisher(self, user_id: UserId, now: float) -> None:
         participant = self.participants.get(user_id)
@@ -181,6 +202,9 @@ class Room:
             raise PeerError("consumer_not_found", "There is no such consumer to answer.")
         connection = consumer.connection
         answer = self._read_answer(connection, sdp, "recvonly")
+        if connection.answer is not None:
+            self._shard.connections.accept(connection, answer, now)  # only ICE was restarted
+            return
         sections = {section.mid: section for section in answer.sections if section.direction == "recvonly"}
         for riding in connection.consumers.values():
             if riding.mid in sections:
@@ -193,6 +217,40 @@ class Room:
         if consumer is not None:
             self._end_consumer(consumer, "closed", now)
 
+    # ---------------------------------------------------------------------------------- one subscriber connection, ICE
+
+    def subscribe(self, user_id: UserId, now: float) -> None:
+        self._subscriptions.subscribe(self._participant(user_id), now)
+
+    def answer_subscription(self, user_id: UserId, revision: int, sdp: str, now: float) -> None:
+        self._subscriptions.answer(self._participant(user_id), revision, sdp, now)
+
+    def set_subscribed(self, user_id: UserId, publisher_id: UserId, subscribed: bool) -> None:
+        self._subscriptions.set_subscribed(self._participant(user_id), publisher_id, subscribed)
+
+    def repeat_offer(self, user_id: UserId) -> None:
+        self._subscriptions.repeat_offer(self._participant(user_id))
+
+    def close_subscription(self, user_id: UserId, now: float) -> None:
+        participant = self.participants.get(user_id)
+        if participant is not None:
+            self._subscriptions.close(participant, "closed", now)
+
+    def restart_ice(self, user_id: UserId, target: str, consumer_id: ConsumerId | None, now: float) -> Offer | None:
+        """New ICE credentials for one connection; the offer, unless it comes as the next revision of the subscription."""
+        participant = self._participant(user_id)
+        if target == "subscription":
+            self._subscriptions.restart_ice(participant, now)
+            return None
+        if target == "publisher":
+            if participant.publisher is None:
+                raise PeerError("publisher_not_found", "There is no publisher connection to restart.")
+            return self._shard.connections.restart(participant.publisher.connection)
+        consumer = participant.consumers.get(consumer_id) if consumer_id is not None else None
+        if consumer is None:
+            raise PeerError("consumer_not_found", "There is no such consumer to restart.")
+        return self._shard.connections.restart(consumer.connection)
+
     # --------------------------------------------------------------------------------- what connections tell (Owner)
 
     def connection_up(self, connection: Connection, now: float) -> None:
@@ -203,6 +261,7 @@ class Room:
             for track in publisher.tracks:
                 if track.active:
                     self._event(TrackPublished, user_id=connection.user_id, track_id=track.id, kind=track.kind)
+                    self._subscriptions.track_published(track, connection.user_id, now)
         for track in {consumer.track for consumer in connection.consumers.values()}:
             track.compile(self._shard.loop)
 
@@ -248,7 +307,7 @@ class Room:
         return track
 
     def _read_answer(self, connection: Connection, sdp: str, direction: str) -> Answer:
-        if connection.answer is not None:
+        if connection.answer is not None and not connection.restarting:
             raise PeerError("already_answered", "This connection has been answered already.")
         answer = self._shard.connections.read_answer(connection, sdp)
         if not any(section.direction == direction for section in answer.sections):
@@ -267,6 +326,7 @@ class Room:
         assert publisher is not None
         participant.publisher = None
         for track in publisher.tracks:
+            self._subscriptions.track_ended(track)
             consumers, track.consumers = track.consumers, []
             track.compile(self._shard.loop)
             for consumer in consumers:
@@ -292,13 +352,12 @@ class Room:
 
     def _free_consumer(self, consumer: Consumer, reason: str, now: float) -> None:
         """Free a consumer that is in no list any more, and its transport if nothing else rides on that."""
-        loop, connection = self._shard.loop, consumer.connection
-        consumer.accepted = False
-        self._log_consumer_end(consumer, reason, now)
-        loop.remove_consumer(consumer.index)
-        self._shard.consumers.give_back(consumer.index)
+        connection = consumer.connection
+        consumer.free(self._shard.loop, self._shard.consumers, self._log, reason, now)
+        if connection.subscription is not None:
+            self._subscriptions.consumer_freed(consumer, now)
+            return
         del self.participants[connection.user_id].consumers[consumer.id]
-        del connection.consumers[consumer.ssrc]
         if not connection.consumers and connection.publisher is None:
             self._shard.connections.close(connection)
 
@@ -312,18 +371,6 @@ class Room:
             seconds=round(now - publisher.created_at, 1),
             packets=counters.packets if counters else 0,
             lost=counters.lost if counters else 0,
-        )
-
-    def _log_consumer_end(self, consumer: Consumer, reason: str, now: float) -> None:
-        self._log.info(
-            "consumer closed",
-            user=consumer.connection.user_id,
-            consumer=consumer.id,
-            publisher=consumer.publisher_id,
-            reason=reason,
-            seconds=round(now - consumer.created_at, 1),
-            packets=self._shard.loop.consumer_counters(consumer.index).packets,
-            lost=consumer.reception.lost,
         )
 
     def _event(self, message: Callable[..., ShardMessage], /, **fields: Any) -> None:

@@ -22,6 +22,7 @@ from sfu.forwarding._native import DtlsReceived, FirstPacket, RtcpReceived, Stun
 from sfu.indices import Indices
 from sfu.metrics import Metrics
 from sfu.room import Room, ShardContext
+from sfu.subscription import Subscription, SubscriptionLimits
 from sfu.transport.dtls import DtlsIdentity
 from sfu.transport.webrtc import Limits
 
@@ -61,7 +62,8 @@ class Shard:
         self._tracebacks = TokenBucket(_TRACEBACKS_PER_S, _TRACEBACKS_AT_ONCE)
         self._tracks = Indices(config.max_tracks, "tracks")
         self._consumers = Indices(config.max_consumers, "consumers")
-        self._context = ShardContext(self.connections, self._tracks, self._consumers, self.shard_id, self.instance, tell)
+        subscribing = SubscriptionLimits(config.max_sections, config.gather_ms / 1000, config.answer_timeout_s)
+        self._context = ShardContext(self.connections, self._tracks, self._consumers, self.shard_id, self.instance, tell, subscribing)
 
     # ------------------------------------------------------------------------------------------------------- commands
 
@@ -98,6 +100,20 @@ class Shard:
             case p.CloseConsumer():
                 if command.room_id in self.rooms:
                     self.rooms[command.room_id].close_consumer(command.user_id, command.consumer_id, now)
+            case p.Subscribe():
+                self._room(command.room_id).subscribe(command.user_id, now)
+            case p.AnswerSubscription():
+                self._room(command.room_id).answer_subscription(command.user_id, command.revision, command.sdp, now)
+            case p.SetSubscribed():
+                self._room(command.room_id).set_subscribed(command.user_id, command.publisher_user_id, command.subscribed)
+            case p.CloseSubscription():
+                if command.room_id in self.rooms:
+                    self.rooms[command.room_id].close_subscription(command.user_id, now)
+            case p.RepeatOffer():
+                self._room(command.room_id).repeat_offer(command.user_id)
+            case p.RestartIce():
+                room = self._room(command.room_id)
+                return room.restart_ice(command.user_id, command.target, command.consumer_id, now) or p.Done()
             case p.SetMuted():
                 self._room(command.room_id).set_muted(command.user_id, command.muted)
             case p.Reset():
@@ -151,7 +167,17 @@ class Shard:
             except Exception:
                 self._note_fault("timer failed", now, slot=connection.slot)
                 self._give_up(connection, now)
-        return self.connections.next_deadline()
+        while (subscription := self._context.alarms.take_due(now)) is not None:
+            self._look_at(subscription, now)
+        deadlines = (self.connections.next_deadline(), self._context.alarms.next_deadline())
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+    def _look_at(self, subscription: Subscription, now: float) -> None:
+        try:
+            subscription.owner.look_at(subscription, now)
+        except Exception:
+            self._note_fault("renegotiation failed", now, slot=subscription.connection.slot)
+            self._give_up(subscription.connection, now)
 
     def _handle(self, event: Event, now: float, unix_s: float) -> None:
         match event:

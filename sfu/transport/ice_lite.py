@@ -83,24 +83,61 @@ def slot_of_ufrag(ufrag: str) -> int | None:
     return int.from_bytes(packed[:3], "big")
 
 
+class Credentials:
+    """What one ICE session goes by: ours are drawn here, ``remote_ufrag`` is the peer's, unknown before its answer."""
+
+    def __init__(self, slot: int, generation: int) -> None:
+        self.local_ufrag = make_ufrag(slot, generation, secrets.token_bytes(5))
+        self.local_pwd = secrets.token_urlsafe(18).replace("-", "+").replace("_", "/")  # 24 ice-chars, 144 bits
+        self.remote_ufrag: str | None = None
+        self.key = self.local_pwd.encode("ascii")
+
+    def fit(self, username: str) -> bool:
+        """Whether ``username`` is that of a check in this session."""
+        # RFC 8445 7.2.2: the receiver's ufrag, a colon, the sender's. Ours must match whole; the sender's is unknown before the answer.
+        local, colon, remote = username.partition(":")
+        return local == self.local_ufrag and bool(colon) and (self.remote_ufrag is None or remote == self.remote_ufrag)
+
+
 class IceLite:
     """ICE state of one transport: credentials, the peer's address and when it last proved its consent.
 
-    ``address`` is None until a check nominated one. Times are seconds of a monotonic clock.
+    ``credentials`` are those of the last offer. After :meth:`restart` the ones before stay good until a check comes with the new ones, so
+    that media goes on meanwhile (RFC 8445 9). ``address`` is None until a check nominated one. Times are seconds of a monotonic clock.
     """
 
     def __init__(self, slot: int, generation: int, now: float) -> None:
         self.slot = slot
         self.generation = generation
-        self.local_ufrag = make_ufrag(slot, generation, secrets.token_bytes(5))
-        self.local_pwd = secrets.token_urlsafe(18).replace("-", "+").replace("_", "/")  # 24 ice-chars, 144 bits
-        self.remote_ufrag: str | None = None
+        self.credentials = Credentials(slot, generation)
         self.address: Address | None = None
         self.last_valid = now
-        self._key = self.local_pwd.encode("ascii")
+        self._former: Credentials | None = None
         self._priority = 0
         self._heard_from_address = now
         self._challenger: tuple[Address, bytes] | None = None
+
+    @property
+    def local_ufrag(self) -> str:
+        return self.credentials.local_ufrag
+
+    @property
+    def local_pwd(self) -> str:
+        return self.credentials.local_pwd
+
+    @property
+    def remote_ufrag(self) -> str | None:
+        return self.credentials.remote_ufrag
+
+    @remote_ufrag.setter
+    def remote_ufrag(self, ufrag: str) -> None:
+        self.credentials.remote_ufrag = ufrag
+
+    def restart(self) -> None:
+        """Draw new credentials for the next offer (RFC 8445 9). Those that nobody has used yet are forgotten."""
+        if self._former is None:
+            self._former = self.credentials
+        self.credentials = Credentials(self.slot, self.generation)
 
     def request(self, message: stun.Message, data: bytes, source: Address, now: float) -> StunResult:
         """Answer a Binding request whose USERNAME names this transport.
@@ -108,27 +145,31 @@ class IceLite:
         RFC 8489 9.1.3 (authentication) comes before RFC 8489 6.3.1 (unknown attributes) and RFC 8445 7.3.1.1 (roles), so that
         only the peer itself can make us send anything longer than what we received.
         """
-        if not self._is_for_us(message.attributes["USERNAME"]):
+        credentials = self._credentials_of(message.attributes["USERNAME"])
+        if credentials is None:
             return _error(message, data, 401, "Unauthorized", StunDrop.UNKNOWN_USER)
-        if not message.check_message_integrity(self._key):
+        if not message.check_message_integrity(credentials.key):
             return _error(message, data, 401, "Unauthorized", StunDrop.BAD_INTEGRITY)
         unknown = unknown_attributes(data)
         if unknown:
             extra = struct.pack(f"!HH{len(unknown)}H", _UNKNOWN_ATTRIBUTES, 2 * len(unknown), *unknown) + bytes(2 * (len(unknown) % 2))
-            return StunResult(self._signed_error(message, 420, "Unknown Attribute", extra), drop=StunDrop.UNKNOWN_ATTRIBUTE)
+            return StunResult(_signed_error(message, credentials.key, 420, "Unknown Attribute", extra), drop=StunDrop.UNKNOWN_ATTRIBUTE)
         if "ICE-CONTROLLED" in message.attributes:
             # RFC 8445 7.3.1.1 and 6.1.1: a lite agent is controlled whatever the tie-breakers say.
-            return StunResult(self._signed_error(message, 487, "Role Conflict"), drop=StunDrop.ROLE_CONFLICT)
+            return StunResult(_signed_error(message, credentials.key, 487, "Role Conflict"), drop=StunDrop.ROLE_CONFLICT)
         self.last_valid = now
+        if credentials is self.credentials and self._former is not None:
+            # The peer has begun the new session: what it nominates there holds, whatever was nominated before.
+            self._former, self._challenger, self._priority = None, None, 0
         bind = self._nominate(message, source, now)
         response = stun.Message(stun.Method.BINDING, stun.Class.RESPONSE, message.transaction_id, {"XOR-MAPPED-ADDRESS": source})
-        response.add_message_integrity(self._key)
+        response.add_message_integrity(credentials.key)
         return StunResult(bytes(response), self, bind)
 
-    def _is_for_us(self, username: str) -> bool:
-        # RFC 8445 7.2.2: the receiver's ufrag, a colon, the sender's. Ours must match whole; the sender's is unknown before the answer.
-        local, colon, remote = username.partition(":")
-        return local == self.local_ufrag and bool(colon) and (self.remote_ufrag is None or remote == self.remote_ufrag)
+    def _credentials_of(self, username: str) -> Credentials | None:
+        if self.credentials.fit(username):
+            return self.credentials
+        return self._former if self._former is not None and self._former.fit(username) else None
 
     def _nominate(self, message: stun.Message, source: Address, now: float) -> bool:
         """Whether ``source`` becomes the peer's address.
@@ -153,13 +194,6 @@ class IceLite:
             return False
         self.address, self._priority, self._heard_from_address, self._challenger = source, priority, now, None
         return True
-
-    def _signed_error(self, request: stun.Message, code: int, reason: str, extra: bytes = b"") -> bytes:
-        response = stun.Message(stun.Method.BINDING, stun.Class.ERROR, request.transaction_id, {"ERROR-CODE": (code, reason)})
-        data = bytes(response) + extra
-        data += struct.pack("!HH", _MESSAGE_INTEGRITY, 20) + stun.message_integrity(data, self._key)
-        data = stun.set_body_length(data, len(data) - stun.HEADER_LENGTH + stun.FINGERPRINT_LENGTH)
-        return data + struct.pack("!HHI", 0x8028, 4, stun.message_fingerprint(data))
 
 
 def respond(data: bytes, source: Address, now: float, find: Callable[[int], IceLite | None]) -> StunResult:
@@ -204,6 +238,15 @@ def _parse(data: bytes) -> stun.Message | None:
     except (ValueError, struct.error, LookupError, TypeError, OverflowError):
         # aioice lets through whatever its attribute readers raise on short or ill-formed values.
         return None
+
+
+def _signed_error(request: stun.Message, key: bytes, code: int, reason: str, extra: bytes = b"") -> bytes:
+    """Error response to a request that was authenticated with ``key``. ``extra``: an encoded attribute."""
+    response = stun.Message(stun.Method.BINDING, stun.Class.ERROR, request.transaction_id, {"ERROR-CODE": (code, reason)})
+    data = bytes(response) + extra
+    data += struct.pack("!HH", _MESSAGE_INTEGRITY, 20) + stun.message_integrity(data, key)
+    data = stun.set_body_length(data, len(data) - stun.HEADER_LENGTH + stun.FINGERPRINT_LENGTH)
+    return data + struct.pack("!HHI", 0x8028, 4, stun.message_fingerprint(data))
 
 
 def _error(request: stun.Message, data: bytes, code: int, reason: str, drop: StunDrop) -> StunResult:
