@@ -143,11 +143,14 @@ export class AntiphonClient extends TypedEventTarget {
   /**
    * Sends this microphone: now if in a room, and in every room entered later, until {@link unpublish}.
    *
+   * Called again with another microphone, that one takes the place of the first on the same connection, and nobody notices.
+   *
    * @param {MediaStream | MediaStreamTrack} source a stream's first audio track is taken; it stays the caller's to stop
    * @returns {Promise<void>} when others can hear it; at once while in no room
    */
   publish(source) {
     this.#track = "getAudioTracks" in source ? (source.getAudioTracks()[0] ?? null) : source;
+    if (this.#track && this.#publishing?.peerConnection) return this.#reporting(this.#publishing.replaceTrack(this.#track));
     return this.#reporting(this.#startPublishing());
   }
 

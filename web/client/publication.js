@@ -64,8 +64,10 @@ export class Publication {
     try {
       const { sdp: offer } = await this.#signaling.request({ type: "create_publisher" }, "publisher_created");
       if (this.closed) throw superseded();
-      const sdp = await this.#connection.answer(offer, this.#track);
-      if (this.#muted) await this.#connection.replaceTrack(null);
+      const track = this.#track;
+      const sdp = await this.#connection.answer(offer, track);
+      // Muted, or another microphone meanwhile.
+      if (this.#muted || track !== this.#track) await this.setMuted(this.#muted);
       if (this.closed) throw superseded();
       const published = this.#signaling.request({ type: "publish_audio", sdp }, "audio_published", {
         signal: this.#ending.signal,
@@ -92,6 +94,12 @@ export class Publication {
   async setMuted(muted) {
     this.#muted = muted;
     if (!this.closed) await this.#connection.replaceTrack(muted ? null : this.#track);
+  }
+
+  /** Sends another track from now on, or once it is no longer muted. @param {MediaStreamTrack} track */
+  async replaceTrack(track) {
+    this.#track = track;
+    await this.setMuted(this.#muted);
   }
 
   /** Closes the connection here; telling the server is the caller's. */

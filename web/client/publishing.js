@@ -24,6 +24,7 @@ const PASSING = new Set(["connection_failed", "shard_unavailable", "publisher_no
 /** One track published in one room, over as many connections as it takes. */
 export class Publishing {
   #options;
+  #track;
   #muted;
   #backoff = new Backoff();
   /** @type {Publication | null} */
@@ -33,6 +34,7 @@ export class Publishing {
   /** @param {PublishingOptions} options */
   constructor(options) {
     this.#options = options;
+    this.#track = options.track;
     this.#muted = options.muted;
   }
 
@@ -61,11 +63,11 @@ export class Publishing {
   }
 
   async #attempt() {
-    const { signaling, iceServers, track, onChange } = this.#options;
+    const { signaling, iceServers, onChange } = this.#options;
     const publication = new Publication({
       signaling,
       iceServers,
-      track,
+      track: this.#track,
       muted: this.#muted,
       onLost: (error) => this.#lost(publication, error),
     });
@@ -92,6 +94,12 @@ export class Publishing {
   async setMuted(muted) {
     this.#muted = muted;
     await this.#publication?.setMuted(muted);
+  }
+
+  /** Sends another microphone from now on, on the same connection. @param {MediaStreamTrack} track */
+  async replaceTrack(track) {
+    this.#track = track;
+    await this.#publication?.replaceTrack(track);
   }
 
   /** Closes the connection here; telling the server is the caller's. */
