@@ -287,7 +287,7 @@ class TestPages:
 
     @pytest.mark.parametrize(
         ("path", "mime"),
-        [("/client/index.js", "text/javascript"), ("/app/style.css", "text/css"), ("/example.html", "text/html")],
+        [("/client/index.js", "text/javascript"), ("/app/styles/tokens.css", "text/css"), ("/example.html", "text/html")],
     )
     async def test_files_are_served_with_types_that_browsers_take(self, site: Site, path: str, mime: str) -> None:
         status, headers, _ = await site.get(path)

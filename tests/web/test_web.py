@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.web.texts import PageTexts, texts_of
+
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent.parent
 NODE_TESTS = sorted(HERE.glob("*.test.mjs"))
@@ -52,3 +54,17 @@ def test_pages_have_no_inline_code_or_style() -> None:
     for page in (ROOT / "web").rglob("*.html"):
         text = page.read_text()
         assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son[a-z]+=", text), page
+
+
+def test_every_text_of_the_page_can_be_translated() -> None:
+    """What index.html says is the English text of a key, word for word; only names, keys and signs stay as they are."""
+    english = texts_of("en")
+    found = PageTexts((ROOT / "web" / "app" / "index.html").read_text())
+    assert {key: text for key, text in found.named.items() if english.get(key) != text} == {}
+    assert found.unnamed <= {"Antiphon", "M", "D"}
+
+
+def test_without_scripts_every_language_is_told() -> None:
+    page = (ROOT / "web" / "app" / "index.html").read_text()
+    for language in ("en", "de"):
+        assert f'<span lang="{language}">{texts_of(language)["needsScript"]}</span>' in page

@@ -3,6 +3,7 @@
 import { box, button, input } from "./elements.js";
 import { roomIdFrom } from "./links.js";
 import { clearError, showError } from "./notices.js";
+import { recall, remember } from "./storage.js";
 import { TEXT } from "./text.js";
 
 /** @typedef {import("../client/index.js").AntiphonClient} AntiphonClient */
@@ -20,10 +21,10 @@ export class Lobby {
     this.#onSubmit("join-form", () => this.#join());
     button("create-room").addEventListener("click", () => this.#call(() => client.createRoom()));
     button("disconnect").addEventListener("click", () => client.close());
-    input("username").value = rememberedName();
+    input("username").value = recall(NAME_KEY) ?? "";
     const invited = roomIdFrom(location.search);
     input("room-id").value = invited;
-    if (invited) box("lobby-lead").textContent = TEXT.invitation;
+    if (invited) putJoiningFirst();
   }
 
   /** @param {ClientState} state */
@@ -46,7 +47,7 @@ export class Lobby {
       input("username").focus();
       return;
     }
-    rememberName(name);
+    remember(NAME_KEY, name);
     box("connected-name").textContent = name;
     this.#call(async () => {
       await this.#client.connect(location.origin, name);
@@ -87,20 +88,11 @@ export class Lobby {
   }
 }
 
-/** Storage may be forbidden by the browser's settings: then the name is asked for each time. */
-function rememberedName() {
-  try {
-    return localStorage.getItem(NAME_KEY) ?? "";
-  } catch {
-    return "";
-  }
-}
-
-/** @param {string} name */
-function rememberName(name) {
-  try {
-    localStorage.setItem(NAME_KEY, name);
-  } catch {
-    // see rememberedName
-  }
+/** Who followed a link wants to join that room; opening another one comes second. */
+function putJoiningFirst() {
+  box("lobby-lead").textContent = TEXT.invitation;
+  box("or-text").textContent = TEXT.orCreate;
+  box("join-form").after(box("or"), button("create-room"));
+  button("join-room").classList.add("primary");
+  button("create-room").classList.remove("primary");
 }

@@ -1,67 +1,99 @@
-/** The microphone: asking for it, its live level, and losing it. Shown in the lobby, and in the room's controls while in one. */
+/** The microphone on the page: asking for it, its live level, what to do when it is refused, and what happens when it goes away. */
 
-import { createAudioContext, LocalLevel, meterPosition, Smoother } from "../client/index.js";
-import { box, button, element, setIcon, setLevel } from "./elements.js";
+import { meterPosition, Smoother } from "../client/index.js";
+import { Capture, problemOf } from "./capture.js";
+import { box, button, setIcon, setLevel } from "./elements.js";
 import { everyFrame } from "./frames.js";
-import { MICROPHONE_ERRORS } from "./text.js";
+import { clearError, showError, showNotice } from "./notices.js";
+import { measure } from "./sound.js";
+import { TEXT } from "./text.js";
 
-/** Speech as people hear it best: the browser removes echo and noise and levels the voice; mono at the rate of Opus. */
-const CONSTRAINTS = {
-  audio: { echoCancellation: true, noiseSuppression: true, autoGainControl: true, channelCount: 1, sampleRate: 48_000 },
-};
+/** @typedef {import("./capture.js").Problem} Problem */
+/** @typedef {import("./devices.js").Devices} Devices */
+/** @typedef {import("./settings.js").Settings} Settings */
+/** @typedef {import("../client/index.js").LocalLevel} LocalLevel */
 
-/** Screen readers are told the level this often; the bar moves with every frame. */
+/** Screen readers are told the level this often; the bars move with every frame. */
 const ANNOUNCE_MS = 500;
+const PROCESSING = new Set(["echoCancellation", "noiseSuppression", "autoGainControl"]);
 
 /**
  * @typedef {object} MicrophoneEvents
- * @property {(stream: MediaStream) => void} onStream
- * @property {() => void} onEnded the device is gone
- * @property {(sentence: string) => void} onError
+ * @property {(stream: MediaStream) => void} onStream another stream is to be sent
+ * @property {() => void} onEnded there is no microphone any more
  */
 
 export class Microphone {
   #events;
-  /** @type {MediaStream | null} */
-  #stream = null;
+  #settings;
+  #devices;
+  #capture = new Capture(() => void this.#onEnded());
   /** @type {LocalLevel | null} */
   #level = null;
   #smoother = new Smoother();
   #announcedMs = 0;
   #muted = false;
+  /** @type {(() => void) | null} */
+  #stopDrawing = null;
+  /** @type {Problem | null} */
+  #problem = null;
 
-  /** @param {MicrophoneEvents} events */
-  constructor(events) {
+  /**
+   * @param {Settings} settings
+   * @param {Devices} devices
+   * @param {MicrophoneEvents} events
+   */
+  constructor(settings, devices, events) {
+    this.#settings = settings;
+    this.#devices = devices;
     this.#events = events;
     button("request-microphone").addEventListener("click", () => void this.request());
+    settings.onChange((key) => void this.#onSetting(key));
+    void this.#watchPermission();
+    if (!window.isSecureContext) this.#problem = "insecure";
+    this.#show();
   }
 
   get granted() {
-    return this.#stream !== null;
+    return this.#capture.stream !== null;
   }
 
-  /** Linear level now, 0..1. */
+  /** Name of the device; "" while there is none. */
+  get label() {
+    return this.#capture.label;
+  }
+
+  /** Linear level now, 0..1, also while muted. */
+  get rawLevel() {
+    return this.#level?.read() ?? 0;
+  }
+
+  /** Linear level that others hear, 0..1. */
   get level() {
-    return this.#muted ? 0 : (this.#level?.read() ?? 0);
+    return this.#muted ? 0 : this.rawLevel;
   }
 
-  /** Asks the browser; shows the level when it was granted. */
+  /** Asks the browser; shows the level when it was granted, and the way out when not. */
   async request() {
     button("request-microphone").disabled = true;
     try {
-      if (!navigator.mediaDevices) throw Object.assign(new Error(), { name: "InsecureContext" });
-      const stream = await navigator.mediaDevices.getUserMedia(CONSTRAINTS);
-      stream.getAudioTracks()[0]?.addEventListener("ended", () => this.#onEnded());
-      this.#stream = stream;
-      this.#level = meter(stream);
-      everyFrame((nowMs) => this.#draw(nowMs));
-      this.#show();
-      this.#events.onStream(stream);
+      await this.#open();
     } catch (thrown) {
-      const name = thrown instanceof Error ? thrown.name : "Other";
-      this.#events.onError(MICROPHONE_ERRORS[name] ?? MICROPHONE_ERRORS["Other"] ?? "");
+      this.#setProblem(problemOf(thrown));
     } finally {
       button("request-microphone").disabled = false;
+    }
+  }
+
+  /** The list of devices is another. @param {{defaultMoved: boolean}} change */
+  async onDevices({ defaultMoved }) {
+    const { microphone } = this.#settings.values;
+    const present = this.#devices.microphones.some(({ id }) => id === microphone);
+    if (!this.granted) {
+      // Somebody was told to plug one in, and has done so.
+      if (this.#problem === "ended" || this.#problem === "missing") await this.#reopen({ announced: true });
+    } else if (microphone === "" ? defaultMoved : present && this.#capture.deviceId !== microphone) {
+      await this.#reopen({ announced: true });
     }
   }
 
@@ -76,51 +108,103 @@ export class Microphone {
     box(inRoom ? "microphone-in-room" : "microphone-home").append(box("microphone"));
   }
 
+  async #open() {
+    const stream = await this.#capture.open(this.#settings.values);
+    if (!stream) return;
+    this.#level?.close();
+    this.#level = measure(stream);
+    this.#stopDrawing ??= everyFrame((nowMs) => this.#draw(nowMs));
+    this.#problem = null;
+    clearError("microphone");
+    this.#show();
+    this.#events.onStream(stream);
+    void this.#devices.refresh(); // the browser names the devices only now
+  }
+
+  /**
+   * Opens the microphone again, as the settings are now. One that works is kept when the other one does not.
+   *
+   * @param {{announced: boolean}} options whether to say which one it is
+   * @returns {Promise<boolean>}
+   */
+  async #reopen({ announced }) {
+    try {
+      await this.#open();
+    } catch (thrown) {
+      const problem = problemOf(thrown);
+      if (this.granted) showError(TEXT.microphoneProblem[problem], "microphone");
+      else if (problem !== "missing") this.#setProblem(problem);
+      return false;
+    }
+    if (announced) showNotice(TEXT.usingMicrophone(this.label));
+    return true;
+  }
+
+  /** @param {string} key of the setting that has changed */
+  async #onSetting(key) {
+    if (!this.granted) return;
+    if (key === "microphone") await this.#reopen({ announced: false });
+    if (PROCESSING.has(key) && !(await this.#capture.process(this.#settings.values))) await this.#reopen({ announced: false });
+  }
+
+  /** Unplugged: another one takes over, if there is one and the browser may use it. */
+  async #onEnded() {
+    this.#level?.close();
+    this.#level = null;
+    this.#stopDrawing?.();
+    this.#stopDrawing = null;
+    if (await this.#reopen({ announced: true })) return;
+    this.#events.onEnded();
+    this.#setProblem("ended");
+  }
+
+  /** Somebody who was told how to allow the microphone has done so. Not every browser tells. */
+  async #watchPermission() {
+    try {
+      const permission = await navigator.permissions.query({ name: /** @type {PermissionName} */ ("microphone") });
+      permission.addEventListener("change", () => {
+        if (permission.state === "granted" && this.#problem === "denied" && !this.granted) void this.request();
+      });
+    } catch {
+      // Then the person asks again by the button.
+    }
+  }
+
+  /** @param {Problem} problem */
+  #setProblem(problem) {
+    this.#problem = problem;
+    showError(TEXT.microphoneProblem[problem], "microphone");
+    this.#show();
+  }
+
   #show() {
+    const problem = this.granted ? null : this.#problem;
     button("request-microphone").hidden = this.granted;
-    box("microphone-hint").hidden = this.granted;
+    box("microphone-hint").hidden = this.granted || problem !== null;
     box("microphone-live").hidden = !this.granted;
+    box("microphone-device").textContent = this.label;
+    box("microphone-help").hidden = problem === null;
+    box("microphone-help-title").textContent = problem && TEXT.microphoneProblem[problem];
+    box("microphone-help-steps").replaceChildren(...(problem ? TEXT.microphoneWayOut[problem] : []).map(listItem));
     box("microphone").classList.toggle("muted", this.#muted);
     setIcon("microphone-icon", this.#muted ? "icon-mic-off" : "icon-mic");
   }
 
   /** @param {number} nowMs */
   #draw(nowMs) {
-    if (!this.#level) return;
-    const position = this.#smoother.next(meterPosition(this.#level.read()), nowMs);
-    const bar = element("microphone-level", HTMLElement);
-    setLevel(bar, position);
-    if (nowMs - this.#announcedMs < ANNOUNCE_MS) return;
-    this.#announcedMs = nowMs;
-    bar.setAttribute("aria-valuenow", String(Math.round(position * 100)));
-  }
-
-  #onEnded() {
-    this.#level?.close();
-    this.#level = null;
-    this.#stream = null;
-    this.#show();
-    this.#events.onEnded();
-    this.#events.onError(MICROPHONE_ERRORS["Ended"] ?? "");
+    const position = this.#smoother.next(meterPosition(this.rawLevel), nowMs);
+    const announced = nowMs - this.#announcedMs >= ANNOUNCE_MS;
+    if (announced) this.#announcedMs = nowMs;
+    for (const bar of [box("microphone-level"), box("settings-level")]) {
+      setLevel(bar, position);
+      if (announced) bar.setAttribute("aria-valuenow", String(Math.round(position * 100)));
+    }
   }
 }
 
-/**
- * Measures a stream. A context that may not or cannot run (no sound device) measures nothing, and holds up nothing.
- *
- * @param {MediaStream} stream
- * @returns {LocalLevel}
- */
-function meter(stream) {
-  const context = createAudioContext();
-  try {
-    void context.resume();
-    return new LocalLevel(context, stream);
-  } catch {
-    // Firefox refuses a stream whose rate is not the context's (NotSupportedError): measure at the device's own rate.
-    void context.close();
-    const own = new AudioContext({ latencyHint: 0.01 });
-    void own.resume();
-    return new LocalLevel(own, stream);
-  }
+/** @param {string} text */
+function listItem(text) {
+  const item = document.createElement("li");
+  item.textContent = text;
+  return item;
 }

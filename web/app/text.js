@@ -1,48 +1,58 @@
-/** Every sentence that the page makes by itself, in one place. */
+/**
+ * What the page says, in the language of the browser. The texts themselves stand in text/en.js and text/de.js; index.html has the
+ * English ones, for the first paint, and names them: `data-text` for what an element says, `data-text-label` and the like for its
+ * attributes.
+ */
 
-/** @type {Record<import("../client/client.js").ClientState, string>} */
-export const STATUS = {
-  disconnected: "Disconnected",
-  connecting: "Connecting",
-  connected: "Connected",
-  in_room: "In room",
-  reconnecting: "Reconnecting",
+import { DE } from "./text/de.js";
+import { EN } from "./text/en.js";
+
+/** @type {Record<string, typeof EN>} */
+const LANGUAGES = { en: EN, de: DE };
+
+/**
+ * The first of the wanted languages that there is.
+ *
+ * @param {readonly string[]} wanted language tags, best first (RFC 5646: "de-AT")
+ * @returns {string}
+ */
+export function chooseLanguage(wanted) {
+  const known = wanted.map((tag) => tag.toLowerCase().split("-")[0] ?? "");
+  return known.find((tag) => tag in LANGUAGES) ?? "en";
+}
+
+export const LANGUAGE = chooseLanguage(globalThis.navigator?.languages ?? []);
+export const TEXT = LANGUAGES[LANGUAGE] ?? EN;
+
+/** Attributes that a text may be put into, by the attribute of index.html that names the text. */
+const ATTRIBUTES = {
+  "data-text-label": "aria-label",
+  "data-text-placeholder": "placeholder",
+  "data-text-content": "content",
 };
 
-export const TEXT = {
-  mute: "Mute",
-  unmute: "Unmute",
-  you: "(you)",
-  microphoneOn: "Microphone on",
-  muted: "Muted",
-  listening: "Listening only",
-  connecting: "Connecting …",
-  linkCopied: "Link copied",
-  connectFirst: "Connect first.",
-  enterName: "Enter your name first.",
-  enterRoom: "Enter the ID of a room, or paste its link.",
-  invitation: "You are invited to a room. Say who you are, then join.",
-  roomMoved: "The room moves to another server. One moment …",
-  /** @param {string} name */
-  joined: (name) => `${name} joined`,
-  /** @param {string} name */
-  left: (name) => `${name} left`,
-  /** @param {string} link */
-  copyByHand: (link) => `This browser did not let the page copy. The link is ${link}`,
-  /** @param {number} count */
-  people: (count) => (count === 1 ? "1 person here" : `${count} people here`),
-  /** @param {number} seconds */
-  draining: (seconds) => `The server stops in ${Math.round(seconds)} seconds. You will have to connect again.`,
-};
+/** Puts all texts of index.html into {@link LANGUAGE}. */
+export function translatePage() {
+  document.documentElement.lang = LANGUAGE;
+  for (const element of document.querySelectorAll("[data-text]")) element.textContent = fixed(element.getAttribute("data-text"));
+  for (const [from, to] of Object.entries(ATTRIBUTES)) {
+    for (const element of document.querySelectorAll(`[${from}]`)) element.setAttribute(to, fixed(element.getAttribute(from)));
+  }
+}
 
-/** Why there is no microphone, by the name of the DOMException (Media Capture and Streams 9.2). @type {Record<string, string>} */
-export const MICROPHONE_ERRORS = {
-  NotAllowedError: "The browser was not allowed to use your microphone. Allow it in the address bar, then ask again.",
-  SecurityError: "The browser was not allowed to use your microphone. Allow it in the address bar, then ask again.",
-  NotFoundError: "No microphone was found. Plug one in, then ask again.",
-  NotReadableError: "Your microphone is in use by another program. Close that one, then ask again.",
-  AbortError: "Your microphone could not be started. Close other programs that use it, then ask again.",
-  InsecureContext: "Browsers give the microphone only to pages opened through https or on localhost.",
-  Ended: "Your microphone was unplugged or taken away. Ask for it again.",
-  Other: "Your microphone could not be started.",
-};
+/** @param {string | null} key of a text that is no function */
+function fixed(key) {
+  const text = /** @type {Record<string, unknown>} */ (TEXT)[key ?? ""];
+  if (typeof text !== "string") throw new Error(`There is no text called ${key}.`);
+  return text;
+}
+
+/**
+ * What an error says, in the language of the page where that is known.
+ *
+ * @param {{code: string, message: string}} error
+ * @returns {string}
+ */
+export function errorText({ code, message }) {
+  return TEXT.errors[code] ?? message;
+}
