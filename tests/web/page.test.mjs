@@ -1,10 +1,9 @@
-/** The page's modules that need no page: texts, settings, capture, voice, quality, title. */
+/** The page's modules that need no page: texts, settings, capture, voice, title. */
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
 import { constraintsFor, problemOf } from "../../web/app/capture.js";
 import { named } from "../../web/app/devices.js";
-import { qualityOf } from "../../web/app/quality.js";
 import { Settings } from "../../web/app/settings.js";
 import { chooseLanguage } from "../../web/app/text.js";
 import { DE } from "../../web/app/text/de.js";
@@ -133,16 +132,6 @@ describe("voice", () => {
     await voice.toggleDeafen();
     await voice.toggleMute();
     assert.deepEqual([voice.deafened, client.muted], [false, false]);
-  });
-});
-
-describe("quality", () => {
-  it("is the worst of what was measured, and nothing when nothing was", () => {
-    const nothing = { lossFraction: null, jitterMs: null, roundTripMs: null };
-    assert.equal(qualityOf(nothing), null);
-    assert.equal(qualityOf({ ...nothing, lossFraction: 0 }), "good");
-    assert.equal(qualityOf({ lossFraction: 0, jitterMs: 50, roundTripMs: 20 }), "fair");
-    assert.equal(qualityOf({ lossFraction: 0.2, jitterMs: 5, roundTripMs: 20 }), "poor");
   });
 });
 

@@ -7,7 +7,6 @@ import { Tile } from "./tile.js";
 
 /** @typedef {import("../client/index.js").Room} Room */
 /** @typedef {import("../client/index.js").Participant} Participant */
-/** @typedef {import("./quality.js").Quality} Quality */
 
 /**
  * @typedef {object} PeopleOptions
@@ -39,14 +38,6 @@ export class People {
   /** @param {Participant} person */
   tile(person) {
     return this.#tiles.get(person) ?? null;
-  }
-
-  /** How good the connections are, by user id; null is one's own. @param {ReadonlyMap<string | null, Quality | null>} qualities */
-  showQuality(qualities) {
-    for (const [person, tile] of this.#tiles) {
-      const known = qualities.get(person.isLocal ? null : person.userId) ?? null;
-      tile.setQuality(person.publishing && !person.muted ? known : null);
-    }
   }
 
   close() {

@@ -6,7 +6,6 @@ import { TEXT } from "./text.js";
 
 /** @typedef {import("../client/index.js").Participant} Participant */
 /** @typedef {import("./playback.js").Mix} Mix */
-/** @typedef {import("./quality.js").Quality} Quality */
 /** @typedef {"on" | "muted" | "listening" | "connecting"} PersonState */
 
 /** A tile stays marked as speaking this long after the last loud moment, so that pauses between words do not flicker. */
@@ -58,6 +57,7 @@ export class Tile {
     if (state === "muted") this.#state.replaceChildren(icon("icon-mic-off"), STATE_TEXT.muted);
     else if (silenced) this.#state.replaceChildren(icon("icon-sound-off"), TEXT.mutedForYou);
     else this.#state.replaceChildren(STATE_TEXT[state]);
+    this.#showQuality();
   }
 
   /** How this page plays the person. @param {Mix} mix */
@@ -66,17 +66,14 @@ export class Tile {
     this.update();
   }
 
-  /** @param {Quality | null} quality null while nothing is known */
-  setQuality(quality) {
-    if ((this.#quality.dataset["quality"] ?? null) === quality) return;
-    this.#quality.hidden = quality === null;
-    if (quality === null) {
-      delete this.#quality.dataset["quality"];
-      return;
-    }
-    this.#quality.dataset["quality"] = quality;
-    this.#quality.setAttribute("aria-label", TEXT.quality[quality]);
-    this.#quality.title = TEXT.quality[quality];
+  /** One hears it only from who speaks: of others nothing arrives that could be judged. */
+  #showQuality() {
+    const { quality, publishing, muted } = this.#person;
+    const shown = publishing && !muted ? quality : null;
+    this.#quality.hidden = shown === null;
+    this.#quality.dataset["quality"] = shown ?? "";
+    this.#quality.title = shown ? TEXT.quality[shown] : "";
+    this.#quality.setAttribute("aria-label", this.#quality.title);
   }
 
   /**
