@@ -63,7 +63,7 @@ export class Call {
 
   /** @param {Room} room */
   enter(room) {
-    const { playback, microphone } = this.#parts;
+    const { client, playback, microphone } = this.#parts;
     this.people = new People({
       room,
       localLevel: () => microphone.level,
@@ -79,6 +79,7 @@ export class Call {
     ];
     box("current-room-id").textContent = room.id;
     history.replaceState(null, "", roomLink("", room.id));
+    client.statistics().localLevel = () => microphone.rawLevel;
     this.#wakeLock.hold();
     this.#show(true);
     this.showVoice();
@@ -92,6 +93,7 @@ export class Call {
     this.people?.close();
     this.people = null;
     this.#parts.playback.clear();
+    this.#parts.client.statistics().stop();
     this.#wakeLock.release();
     this.#show(false);
     box("lobby-heading").focus();
