@@ -15,10 +15,10 @@ python := .venv/bin/python
 # _native.c is written by Cython, so it is a result and no source.
 native_sources := $(filter-out sfu/forwarding/_native.c, $(wildcard sfu/forwarding/*.c sfu/forwarding/*.h sfu/forwarding/*.pyx sfu/forwarding/*.pxd))
 
-.PHONY: help setup run test lint build screenshots bench fuzz stress clean browsers fuzzer
+.PHONY: help setup run test lint build screenshots bench bench-join fuzz stress clean browsers fuzzer
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo 'ARGS="..." is passed on to the server (run), pytest (test) and the benchmark (bench).'
 
 setup: .venv/.native ## Make .venv with all dependencies and build the native packet path (run and test do this)
@@ -41,6 +41,9 @@ lint: setup .tools/.typescript ## ruff, mypy --strict, tsc
 
 bench: setup ## Measure the forwarding loop against its floor
 	@exec $(python) tests/bench/forwarding.py $(ARGS)
+
+bench-join: setup ## Measure what a join costs control and a shard, and how long it takes
+	@exec $(python) tests/bench/join.py $(ARGS)
 
 screenshots: setup browsers ## Write screenshots of the page's main states to screenshots/
 	@exec $(python) -m tests.browser.screenshots
