@@ -15,6 +15,7 @@ INNOCENT: Final = frozenset(
         "publisher_not_found",
         "not_publishing",
         "consumer_not_found",
+        "not_subscribed",
     }
 )
 """Errors that a correct client meets when a server is missing or somebody left at the same moment: not held against it."""

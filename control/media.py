@@ -10,6 +10,7 @@ from control import messages as m
 from control.effects import Call, Effect, Outcome, Send, Session, Tell, Unanswered
 from control.rooms import Participant, Room
 from control.sessions import UNSENT, Request, Sessions, request_type
+from control.subscriptions import Subscriptions
 from sfu import protocol as p
 
 log = structlog.get_logger("antiphon.signaling")
@@ -20,6 +21,7 @@ class Media:
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
+        self.subscriptions = Subscriptions(sessions)
 
     def receive(self, session: Session, participant: Participant, message: m.ClientMessage) -> list[Effect]:
         kind = m.message_type(message)
@@ -44,13 +46,26 @@ class Media:
             case m.ConsumerAnswer():
                 return self._consumer_answer(session, participant, shard, message)
             case m.CloseConsumer():
+                if message.consumer_id in participant.subscribed:
+                    return self.subscriptions.close_consumer(session, participant, shard, message)
                 return self._close_consumer(session, participant, shard, message)
+            case m.RestartIce():
+                return self.subscriptions.restart_ice(session, participant, shard, message)
+            case m.Subscribe() | m.SubscriptionAnswer() | m.SubscriptionIceCandidate() | m.SetSubscribed() | m.CloseSubscription():
+                return self.subscriptions.receive(session, participant, shard, message)
         raise AssertionError(f"no handler for {kind}")
 
     def shard_event(self, event: p.ShardMessage) -> list[Effect]:
         """Something that a shard said unasked. What is about people or rooms that are gone is ignored: it was under way."""
         match event:
-            case p.TrackPublished() | p.PublisherClosed() | p.PublisherFailed() | p.ConsumerClosed():
+            case (
+                p.TrackPublished()
+                | p.PublisherClosed()
+                | p.PublisherFailed()
+                | p.ConsumerClosed()
+                | p.SubscriptionOffer()
+                | p.SubscriptionClosed()
+            ):
                 room = self._sessions.rooms.get(event.room_id)
                 participant = room.participants.get(event.user_id) if room is not None else None
                 if room is None or participant is None or room.shard != event.shard_id:
@@ -66,6 +81,10 @@ class Media:
                 return self._publisher_failed(participant, event)
             case p.ConsumerClosed():
                 return self._consumer_closed(participant, event)
+            case p.SubscriptionOffer():
+                return self.subscriptions.offered(participant, event)
+            case p.SubscriptionClosed():
+                return self.subscriptions.closed(participant, event)
 
     # ------------------------------------------------------------------------------------------ publisher
 

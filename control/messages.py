@@ -7,12 +7,12 @@ ignored. SIGNALING.md shows an example of each message, and a test decodes those
 from __future__ import annotations
 
 import unicodedata
-from typing import Final
+from typing import Final, Literal
 
 import msgspec
 from aioice import Candidate
 
-from sfu.protocol import ConsumerId, RoomId, TrackId, UserId
+from sfu.protocol import ConsumerId, RoomId, SubscribedTrack, TrackId, UserId
 
 PROTOCOL_VERSIONS: Final = [1]
 """Versions of the signaling protocol that this server speaks, told in :class:`Registered`."""
@@ -35,6 +35,7 @@ ERROR_CODES: Final[dict[str, str]] = {
     "publisher_not_found": "This client has no publisher, or the person asked for is not in the room.",
     "not_publishing": "The person asked for is in the room but does not publish.",
     "consumer_not_found": "This client has no such consumer (any more).",
+    "not_subscribed": "This client has no subscription (any more): send `subscribe` first.",
     "already_answered": "The connection's offer was answered before.",
     "invalid_sdp": "The SDP answer cannot be read, or does not fit the offer.",
     "invalid_candidate": "The text is not an ICE candidate line.",
@@ -114,6 +115,37 @@ class ConsumerIceCandidate(_Message, frozen=True, kw_only=True, tag="consumer_ic
     candidate: str
 
 
+class Subscribe(_Message, frozen=True, kw_only=True, tag="subscribe"):
+    pass
+
+
+class SubscriptionAnswer(_Message, frozen=True, kw_only=True, tag="subscription_answer"):
+    revision: int
+    sdp: str
+
+
+class SubscriptionIceCandidate(_Message, frozen=True, kw_only=True, tag="subscription_ice_candidate"):
+    """Both directions."""
+
+    candidate: str
+
+
+class SetSubscribed(_Message, frozen=True, kw_only=True, tag="set_subscribed", rename={"publisher_user_id": "user_id"}):
+    publisher_user_id: UserId
+    subscribed: bool
+
+
+class CloseSubscription(_Message, frozen=True, kw_only=True, tag="close_subscription"):
+    pass
+
+
+class RestartIce(_Message, frozen=True, kw_only=True, tag="restart_ice"):
+    """``consumer_id``: of target ``consumer``, and only of that."""
+
+    target: Literal["publisher", "consumer", "subscription"]
+    consumer_id: ConsumerId | None = None
+
+
 class SetMuted(_Message, frozen=True, kw_only=True, tag="set_muted"):
     muted: bool
 
@@ -132,6 +164,12 @@ ClientMessage = (
     | CloseConsumer
     | PublisherIceCandidate
     | ConsumerIceCandidate
+    | Subscribe
+    | SubscriptionAnswer
+    | SubscriptionIceCandidate
+    | SetSubscribed
+    | CloseSubscription
+    | RestartIce
     | SetMuted
 )
 """Everything that a client may say."""
@@ -175,11 +213,13 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True):
-    """What the server still holds of a client that has resumed: whether its track is up, and what it is sent."""
+    """What the server still holds of a client that has resumed: whether its track is up, and what it is sent. ``subscribed``: whether it
+    has a subscriber connection."""
 
     publishing: bool
     muted: bool
     consumers: list[Heard]
+    subscribed: bool = False
 
 
 class RoomJoined(_Message, frozen=True, kw_only=True, tag="room_joined"):
@@ -239,6 +279,18 @@ class ConsumerClosed(_Message, frozen=True, kw_only=True, tag="consumer_closed")
     reason: str
 
 
+class SubscriptionOffer(_Message, frozen=True, kw_only=True, tag="subscription_offer"):
+    """``tracks``: whose track each section carries; sections that are not named are inactive."""
+
+    revision: int
+    sdp: str
+    tracks: list[SubscribedTrack]
+
+
+class SubscriptionClosed(_Message, frozen=True, kw_only=True, tag="subscription_closed"):
+    reason: str
+
+
 class UserMuted(_Message, frozen=True, kw_only=True, tag="user_muted"):
     user_id: UserId
     muted: bool
@@ -282,6 +334,9 @@ ServerMessage = (
     | ConsumerClosed
     | PublisherIceCandidate
     | ConsumerIceCandidate
+    | SubscriptionOffer
+    | SubscriptionClosed
+    | SubscriptionIceCandidate
     | UserMuted
     | RoomMoved
     | ServerDraining

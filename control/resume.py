@@ -126,6 +126,7 @@ def _held(participant: Participant) -> m.Held:
         publishing=participant.track_id is not None,
         muted=participant.muted,
         consumers=[m.Heard(consumer_id=consumer, publisher_user_id=heard) for consumer, heard in participant.consumers.items()],
+        subscribed=participant.has_subscription,
     )
 
 

@@ -21,7 +21,8 @@ class Participant:
     """One signaling session in a room.
 
     ``has_publisher``: a client-to-server connection was offered; ``track_id``: its track is up and can be consumed;
-    ``consumers``: the person heard by each consumer of this participant.
+    ``consumers``: the person heard by each consumer of this participant; ``subscribed``: likewise on its subscriber connection, as last
+    offered; ``has_subscription``: it has asked for that.
     """
 
     user_id: UserId
@@ -31,12 +32,16 @@ class Participant:
     track_id: TrackId | None = None
     muted: bool = False
     consumers: dict[ConsumerId, UserId] = field(default_factory=dict)
+    has_subscription: bool = False
+    subscribed: dict[ConsumerId, UserId] = field(default_factory=dict)
 
     def forget_media(self) -> None:
         """Its shard is gone, and with it every connection."""
         self.has_publisher = False
         self.track_id = None
         self.consumers.clear()
+        self.has_subscription = False
+        self.subscribed = {}
 
 
 @dataclass(slots=True, eq=False)

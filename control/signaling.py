@@ -147,7 +147,10 @@ class Signaling:
         token = self.sessions.resumes.issue(former, used=message.resume_token)
         log.info("resumed", user=former.user_id)
         participant = former.participant
-        return resumed(former, session, token, self.sessions.room_of(participant) if participant is not None else None)
+        if participant is None:
+            return resumed(former, session, token, None)
+        room = self.sessions.room_of(participant)
+        return [*resumed(former, session, token, room), *self.media.subscriptions.resumed(participant, room.shard)]
 
     def _create_room(self, session: Session, now: float) -> list[Effect]:
         if session.participant is not None:

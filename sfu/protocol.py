@@ -385,7 +385,8 @@ class SubscriptionOffer(_Message, frozen=True, kw_only=True, tag="subscription_o
     """The subscriber connection of ``user_id`` shall become this. At most one is not answered at a time.
 
     ``revision`` rises by one with each, also over a new connection of the same participant, which another session id (``o=``) shows.
-    ``tracks``: the whole mapping; sections that are not in it are inactive. ``candidates``: as in :class:`Offer`.
+    ``tracks``: the whole mapping; sections that are not in it are inactive. ``candidates``: as in :class:`Offer`,
+    where the connection or its ICE credentials are new.
     """
 
     shard_id: ShardId

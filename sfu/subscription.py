@@ -324,6 +324,7 @@ class Subscriptions:
     def _offer(self, participant: Participant, subscription: Subscription, now: float) -> None:
         connections, connection = self._shard.connections, subscription.connection
         connection.sections = subscription.sections()
+        new_transport = subscription.restart or not connection.offers
         offer = connections.restart(connection) if subscription.restart else connections.offer(connection)
         participant.revision += 1
         event = self._event(
@@ -332,7 +333,7 @@ class Subscriptions:
             revision=participant.revision,
             sdp=offer.sdp,
             tracks=subscription.tracks(),
-            candidates=offer.candidates,
+            candidates=offer.candidates if new_transport else [],
         )
         assert isinstance(event, SubscriptionOffer)
         subscription.note_offered(event, now)

@@ -48,6 +48,12 @@ BEFORE_REGISTER = [
     m.PublisherIceCandidate(candidate=""),
     m.ConsumerIceCandidate(consumer_id=p.ConsumerId("x"), candidate=""),
     m.SetMuted(muted=True),
+    m.Subscribe(),
+    m.SubscriptionAnswer(revision=1, sdp=""),
+    m.SubscriptionIceCandidate(candidate=""),
+    m.SetSubscribed(publisher_user_id=p.UserId("x"), subscribed=True),
+    m.CloseSubscription(),
+    m.RestartIce(target="publisher"),
 ]
 
 

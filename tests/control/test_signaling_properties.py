@@ -37,9 +37,11 @@ EVENTS: tuple[tuple[Any, dict[str, Any]], ...] = (
     (p.PublisherClosed, {"reason": "replaced"}),
     (p.PublisherClosed, {"reason": "consent_lost"}),
     (p.PublisherFailed, {"reason": "handshake_timeout"}),
+    (p.SubscriptionOffer, {"revision": 1, "sdp": "", "tracks": [], "candidates": ["x"]}),
+    (p.SubscriptionClosed, {"reason": "answer_timeout"}),
 )
 STEPS = st.one_of(
-    st.tuples(st.just("say"), st.integers(0, PEOPLE - 1), st.integers(0, 13)),
+    st.tuples(st.just("say"), st.integers(0, PEOPLE - 1), st.integers(0, 18)),
     st.tuples(st.just("answer"), st.sampled_from(OUTCOMES), st.none()),
     st.tuples(st.just("event"), st.integers(0, PEOPLE - 1), st.sampled_from(EVENTS)),
     st.tuples(st.sampled_from(["up", "lost"]), st.sampled_from(SHARDS), st.none()),
@@ -82,6 +84,11 @@ class Play:
             m.CloseConsumer(consumer_id=consumer),
             m.SetMuted(muted=True),
             m.ConsumerIceCandidate(consumer_id=consumer, candidate="x"),
+            m.Subscribe(),
+            m.SubscriptionAnswer(revision=1, sdp=""),
+            m.SetSubscribed(publisher_user_id=other, subscribed=False),
+            m.CloseSubscription(),
+            m.RestartIce(target="publisher"),
         ]
         return messages[choice]
 
@@ -124,6 +131,7 @@ class Play:
             return
         self.answer_calls_of(session)
         token = self.signaling.sessions.resumes.issue(session)
+        self.world.quiet(session)
         registered = self.world.resume(session, token)[0]
         assert isinstance(registered, m.Registered)
         assert registered.user_id == session.user_id

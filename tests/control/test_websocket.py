@@ -214,7 +214,12 @@ class TestResuming:
                 registered = await self.come_back(again, first["resume_token"])
                 assert registered["resumed"]
                 assert registered["user_id"] == first["user_id"]
-                assert (await hear(again, "room_joined"))["resumed"] == {"publishing": False, "muted": False, "consumers": []}
+                assert (await hear(again, "room_joined"))["resumed"] == {
+                    "publishing": False,
+                    "muted": False,
+                    "consumers": [],
+                    "subscribed": False,
+                }
                 await say(again, type="set_muted", muted=True)  # it can speak for itself
                 assert [message["type"] for message in await until(ann, "user_muted")] == ["user_joined", "user_muted"]
             assert not [command for command in site.shard.commands if isinstance(command, p.LeaveRoom)]

@@ -99,7 +99,7 @@ const object = (fields) => (value, where) => {
 const person = object({ user_id: string, username: string, muted: optional(boolean) });
 const iceServer = object({ urls: either(string, list(string)), username: optional(string), credential: optional(string) });
 const heard = object({ consumer_id: string, publisher_user_id: string });
-const held = object({ publishing: boolean, muted: boolean, consumers: list(heard) });
+const held = object({ publishing: boolean, muted: boolean, consumers: list(heard), subscribed: optional(boolean) });
 const subscribedTrack = object({ mid: string, consumer_id: string, user_id: string, track_id: string, kind: string });
 
 /** What the server may say: the reader of each type. */
@@ -126,6 +126,7 @@ export const SERVER_MESSAGES = {
   consumer_ice_candidate: object({ consumer_id: string, candidate: string }),
   subscription_offer: object({ revision: number, sdp: string, tracks: list(subscribedTrack) }),
   subscription_ice_candidate: object({ candidate: string }),
+  subscription_closed: object({ reason: string }),
   user_muted: object({ user_id: string, muted: boolean }),
   room_moved: object({ reason: string }),
   server_draining: object({ deadline_s: number }),
@@ -158,6 +159,8 @@ export const CLIENT_MESSAGES = {
   subscription_answer: object({ revision: number, sdp: string }),
   subscription_ice_candidate: object({ candidate: string }),
   set_subscribed: object({ user_id: string, subscribed: boolean }),
+  close_subscription: object({}),
+  restart_ice: object({ target: string, consumer_id: optional(string) }),
 };
 
 /** @typedef {keyof typeof SERVER_MESSAGES} ServerMessageType */
