@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import click
 
-from control import __version__
+from control import __version__, console
 from control.config import ConfigError, load
 
 OTHERS = {"ignore_unknown_options": True, "allow_extra_args": True}
@@ -34,6 +34,7 @@ SERVE_OPTIONS: Final = (
     click.option("--port", metavar="PORT", help="TCP port of HTTP and WebSocket; 0: any free one.  [default: 8080]"),
     click.option("--shards", metavar="N|auto", help="Local shard processes; auto: one for each usable core.  [default: auto]"),
     click.option("--udp-port", metavar="PORT", help="UDP port of shard 0, the next for shard 1, ...; 0: any free ones.  [default: 40000]"),
+    click.option("--open", is_flag=True, default=None, help="Let anyone make and join rooms, also where --host is not this machine only."),
     click.option("--advertise", metavar="ADDR[,ADDR]", help="Addresses told to browsers for media.  [default: all of this host]"),
 )
 """Flags of ``serve`` and ``check-config``; but for ``--config`` each is named as the option of [control] that it sets."""
@@ -93,6 +94,10 @@ def shard(arguments: tuple[str, ...]) -> None:
 def loadtest(arguments: tuple[str, ...]) -> None:
     """Join rooms as synthetic people and measure."""
     _become("loadtest", arguments)
+
+
+for operators_command in console.COMMANDS:
+    main.add_command(operators_command)
 
 
 def _become(package: str, arguments: tuple[str, ...]) -> None:

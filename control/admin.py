@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import time
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from control import __version__
-from control.admin_token import AdminToken, bearer
+from control.admin_token import bearer
 from control.api import ApiError, Asked, Endpoint, Guard
+from control.auth import Access, make_token
 from control.dispatch import Dispatcher
+from control.grants import EVERYDAY, GRANTS, Grant, Grants
 from control.openapi import document
 from control.processes import LocalShards
 from control.rooms import Participant, Room
@@ -61,20 +64,46 @@ class RoomList(msgspec.Struct, frozen=True, kw_only=True):
     rooms: list[RoomInfo]
 
 
+class TokenWish(msgspec.Struct, frozen=True, kw_only=True):
+    """What a token shall say; ``ttl_s``: how long it is good, seconds."""
+
+    identity: Annotated[str, msgspec.Meta(min_length=1, max_length=256)]
+    room: Annotated[str, msgspec.Meta(min_length=1, max_length=256)] = "*"
+    name: Annotated[str, msgspec.Meta(max_length=1024)] = ""
+    grants: Annotated[tuple[Grant, ...], msgspec.Meta(max_length=len(GRANTS))] = EVERYDAY
+    ttl_s: Annotated[float, msgspec.Meta(gt=0, le=366 * 86400)] = 3600.0
+
+
+class TokenMade(msgspec.Struct, frozen=True, kw_only=True):
+    token: str
+
+
 class Admin:
     """The endpoints over the live objects of control; :meth:`endpoints` is all of them."""
 
-    def __init__(self, dispatcher: Dispatcher, shards: Shards, local: LocalShards) -> None:
+    def __init__(self, dispatcher: Dispatcher, shards: Shards, local: LocalShards, access: Access) -> None:
         self._dispatcher = dispatcher
         self._rooms = dispatcher.signaling.rooms
         self._shards = shards
         self._local = local
+        self._access = access
 
     def endpoints(self) -> list[Endpoint]:
         table = [
             Endpoint("GET", "/api/shards", "list_shards", "Every shard with its load", self.list_shards, ShardList),
             Endpoint("GET", "/api/rooms", "list_rooms", "Every room with its participants", self.list_rooms, RoomList),
             Endpoint("GET", "/api/rooms/{room_id}", "show_room", "One room", self.show_room, RoomInfo, errors=("room_not_found",)),
+            Endpoint(
+                "POST",
+                "/api/tokens",
+                "make_token",
+                "Make an access token",
+                self.make_token,
+                TokenMade,
+                body=TokenWish,
+                errors=("no_signing_key",),
+                created=True,
+            ),
         ]
         described: dict[str, Any] = {}
 
@@ -94,6 +123,14 @@ class Admin:
 
     async def show_room(self, asked: Asked) -> RoomInfo:
         return _room_info(self.room(asked))
+
+    async def make_token(self, asked: Asked) -> TokenMade:
+        wish, keys = asked.body, self._access.keys
+        assert isinstance(wish, TokenWish)
+        if keys is None or keys.sign is None:
+            raise ApiError("no_signing_key")
+        grants = Grants(identity=wish.identity, name=wish.name, room=wish.room, grants=wish.grants)
+        return TokenMade(token=make_token(keys, grants, wish.ttl_s, time.time()))
 
     def room(self, asked: Asked) -> Room:
         """The room that the address names. Raises :class:`ApiError`."""
@@ -139,13 +176,13 @@ def _participant_info(participant: Participant) -> ParticipantInfo:
     )
 
 
-def guard(token: AdminToken) -> Guard:
-    """Lets through who sends the admin token."""
+def guard(access: Access) -> Guard:
+    """Lets through who sends the admin token, or an access token that grants as much."""
 
     def check(authorization: str | None) -> str | None:
         given = bearer(authorization)
         if given is None:
             return "The admin token is missing: send it as the header 'Authorization: Bearer TOKEN'."
-        return None if token.matches(given) else "This is not the admin token of this server."
+        return None if access.may_administer(given) else "This is not the admin token of this server."
 
     return check

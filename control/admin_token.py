@@ -61,8 +61,8 @@ def configured(config: ControlConfig) -> str | None:
     return token
 
 
-def read_secret(path: Path, option: str) -> str:
-    """The text of a small secret file without space around it. Raises :class:`StartError`."""
+def read_secret(path: Path, option: str, *, public: bool = False) -> str:
+    """The text of a small file without space around it. Raises :class:`StartError`. ``public``: it is no secret after all."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_FILE_BYTES + 1)
@@ -74,7 +74,7 @@ def read_secret(path: Path, option: str) -> str:
         raise StartError(f"{option}: {path} is not text") from None
     if len(content) > MAX_FILE_BYTES:
         raise StartError(f"{option}: {path} is longer than {MAX_FILE_BYTES} bytes")
-    if others:
+    if others and not public:
         log.warning("a secret file can be read by other users", option=option, file=str(path))
     return text.strip()
 

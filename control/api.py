@@ -31,6 +31,7 @@ API_ERRORS: Final[dict[str, tuple[int, str]]] = {
     "room_not_found": (404, "There is no such room."),
     "participant_not_found": (404, "Nobody of this id is in the room."),
     "shard_not_found": (404, "There is no such shard."),
+    "no_signing_key": (409, "This server makes no tokens: it has no key to sign them with."),
     "method_not_allowed": (405, "This address does not take this method."),
     "body_too_large": (413, f"A body has at most {MAX_BODY_BYTES} bytes."),
     "internal_error": (500, "The server failed at this request; its log says how."),

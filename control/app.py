@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,7 @@ from starlette.websockets import WebSocket
 
 from control import __version__
 from control.dispatch import Dispatcher
+from control.origins import is_allowed
 from control.processes import LocalShards
 from control.shards import Shards
 from control.websocket import ClientSocket, SocketBounds
@@ -75,9 +77,11 @@ def build_app(
     registry: CollectorRegistry,
     bounds: SocketBounds,
     api: Mount,
+    origins: Collection[str] = (),
     web: Path = WEB,
 ) -> Starlette:
-    """The application. ``api``: everything under ``/api``; ``web``: folder with ``app/``, ``client/`` and ``example.html``."""
+    """The application. ``api``: everything under ``/api``; ``origins``: whose pages may connect besides its own; ``web``: folder with
+    ``app/``, ``client/`` and ``example.html``."""
     for suffix, mime in TYPES.items():
         mimetypes.add_type(mime, suffix)
 
@@ -97,6 +101,10 @@ def build_app(
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
     async def websocket(socket: WebSocket) -> None:
+        if not is_allowed(socket.headers.get("origin"), socket.headers.get("host", ""), origins):
+            dispatcher.foreign += 1
+            await socket.close()  # before it is accepted: HTTP 403
+            return
         await ClientSocket(socket, dispatcher, bounds).run()
 
     routes = [

@@ -64,6 +64,15 @@ Address = Annotated[str, AfterValidator(_check_address)]
 Addresses = Annotated[list[Address], BeforeValidator(_split_list)]
 
 
+def _check_origin(value: str) -> str:
+    if value != "*" and not re.fullmatch(r"https?://[0-9a-z_.\-\[\]:]{1,260}", value):
+        raise ValueError("an origin (https://example.org, with :PORT where it has one, in small letters) or *")
+    return value
+
+
+Origins = Annotated[list[Annotated[str, AfterValidator(_check_origin)]], BeforeValidator(_split_list)]
+
+
 class ControlConfig(BaseModel):
     """Section ``[control]``."""
 
@@ -118,6 +127,22 @@ class ControlConfig(BaseModel):
         description="Token of the admin API, 16 characters at least; empty draws one at each start into a private file in runtime_dir.",
     )
     admin_token_file: str = Field("", description="File that holds the admin token, instead of admin_token.")
+    open: bool = Field(
+        False, description="Anyone may make and join rooms, though host is not loopback and no key for access tokens is set."
+    )
+    access_secret: SecretStr = Field(
+        SecretStr(""), description="Secret of access tokens (JWT, HS256), 32 bytes at least; who registers then needs a token."
+    )
+    access_secret_file: str = Field("", description="File that holds the secret of access tokens, instead of access_secret.")
+    access_public_key_file: str = Field(
+        "", description="PEM file of the Ed25519 key that checks access tokens (JWT, EdDSA); who registers then needs a token."
+    )
+    access_private_key_file: str = Field(
+        "", description="PEM file of the Ed25519 key that signs access tokens, for antiphon token and the admin API; checks them too."
+    )
+    allowed_origins: Origins = Field(
+        [], description="Origins of other sites whose pages may connect, e.g. https://example.org; the server's own always may, * is any."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log lines that are written.")
 
 

@@ -59,7 +59,8 @@ class _Work:
 
 
 class Dispatcher:
-    """``shards`` is set once, before the first effect (the two know each other). ``turned_away``: sockets there was no room for."""
+    """``shards`` is set once, before the first effect (the two know each other). ``turned_away``: sockets there was no room for;
+    ``foreign``: those of pages that may not connect."""
 
     def __init__(self, signaling: Signaling, clock: Callable[[], float]) -> None:
         self.signaling = signaling
@@ -68,6 +69,7 @@ class Dispatcher:
         self._outboxes: dict[Session, Outbox] = {}
         self._under_way: dict[Session, asyncio.Future[None]] = {}
         self.turned_away = 0
+        self.foreign = 0
 
     @property
     def sockets(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from control.grants import Grants
 from control.limits import TokenBucket
 from control.messages import ServerMessage
 from control.rooms import Participant
@@ -17,7 +18,7 @@ class Session:
 
     It has no socket: the adapter knows which socket a session has at the moment, so that a session may outlive one.
     ``closed``: it has left for good; what is still answered for it is thrown away. ``new_rooms``: its share of ``create_room``.
-    ``tokens``: digests of its resume tokens.
+    ``tokens``: digests of its resume tokens. ``grants``: what it may do, settled when it registered.
     """
 
     user_id: UserId | None = None
@@ -26,6 +27,7 @@ class Session:
     closed: bool = False
     new_rooms: TokenBucket = field(default_factory=TokenBucket)
     tokens: tuple[bytes, ...] = ()
+    grants: Grants = field(default_factory=Grants)
 
 
 @dataclass(frozen=True, slots=True)

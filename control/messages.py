@@ -23,6 +23,7 @@ MAX_CANDIDATE_CHARS: Final = 1024
 ERROR_CODES: Final[dict[str, str]] = {
     "invalid_message": "The frame is not one JSON object, or a field is missing, of the wrong type or out of bounds.",
     "unknown_type": "The server knows no message of this type.",
+    "unauthorized": "The token is missing, wrong or expired, or does not allow this; the message says which.",
     "rate_limited": "More messages a second, or rooms a minute, than allowed; this one was not carried out.",
     "not_registered": "The first message must be `register`.",
     "already_registered": "`register` was sent twice on one socket.",
@@ -54,7 +55,7 @@ class _Message(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
 
 
 class Register(_Message, frozen=True, kw_only=True, tag="register"):
-    """``resume_token``: of an earlier socket's :class:`Registered`; ``token`` is read and not used yet."""
+    """``resume_token``: of an earlier socket's :class:`Registered`; ``token``: a JWT, where the operator requires one."""
 
     username: str
     resume_token: str | None = None

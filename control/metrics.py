@@ -46,6 +46,9 @@ class AntiphonCollector(Collector):
         yield CounterMetricFamily(
             "antiphon_websockets_turned_away", "Signaling sockets closed because there were too many", value=self._dispatcher.turned_away
         )
+        yield CounterMetricFamily(
+            "antiphon_websockets_foreign", "Signaling sockets refused because of the origin of their page", value=self._dispatcher.foreign
+        )
         yield _counter(
             "antiphon_signaling_messages", "Valid messages of clients", "type", dict.fromkeys(CLIENT_TYPES, 0) | signaling.messages
         )

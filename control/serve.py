@@ -21,8 +21,8 @@ import zmq
 from starlette.applications import Starlette
 
 from control import __version__, admin, api
-from control.admin_token import AdminToken, admin_token
 from control.app import build_app
+from control.auth import Access, access
 from control.binding import (
     ShardAddresses,
     StartError,
@@ -67,9 +67,9 @@ def run(config: ControlConfig, file: Path | None) -> int:
         with contextlib.ExitStack() as stack:
             for bound in sockets:
                 stack.callback(bound.close)
-            token = stack.enter_context(admin_token(config, sockets[0].getsockname()[1]))
+            granted = stack.enter_context(access(config, sockets[0].getsockname()[1]))
             addresses = shard_addresses(config, os.environ, file)
-            uvloop.run(_control(config, file, sockets, addresses, token))
+            uvloop.run(_control(config, file, sockets, addresses, granted))
     except StartError as error:
         if str(error):
             print(f"antiphon: {error}", file=sys.stderr)
@@ -105,9 +105,9 @@ def _is_not_about_input(record: logging.LogRecord) -> bool:
 
 
 async def _control(
-    config: ControlConfig, file: Path | None, sockets: list[socket.socket], addresses: ShardAddresses, token: AdminToken
+    config: ControlConfig, file: Path | None, sockets: list[socket.socket], addresses: ShardAddresses, granted: Access
 ) -> None:
-    await Control(config, file, sockets, addresses, token).run()
+    await Control(config, file, sockets, addresses, granted).run()
 
 
 class _HttpServer(uvicorn.Server):
@@ -122,13 +122,13 @@ class Control:
     """One control process. ``sockets``: bound TCP sockets of HTTP and WebSocket."""
 
     def __init__(
-        self, config: ControlConfig, file: Path | None, sockets: list[socket.socket], addresses: ShardAddresses, token: AdminToken
+        self, config: ControlConfig, file: Path | None, sockets: list[socket.socket], addresses: ShardAddresses, granted: Access
     ) -> None:
         self._config = config
         self._file = file
         self._sockets = sockets
         self._addresses = addresses
-        self._token = token
+        self._access = granted
         self._port: int = sockets[0].getsockname()[1]
         self._stop = asyncio.Event()
 
@@ -137,7 +137,7 @@ class Control:
         config = self._config
         loop = asyncio.get_running_loop()
         limits = Limits(**{limit.name: getattr(config, limit.name) for limit in dataclasses.fields(Limits)})
-        dispatcher = Dispatcher(Signaling(limits), loop.time)
+        dispatcher = Dispatcher(Signaling(limits, self._access.gate), loop.time)
         shards = Shards(dispatcher, ShardTimes(config.command_timeout_ms / 1000, config.heartbeat_timeout_ms / 1000))
         dispatcher.shards = shards
         ports = udp_ports(config)
@@ -222,15 +222,15 @@ class Control:
     async def _serve(self, dispatcher: Dispatcher, shards: Shards, local: LocalShards) -> None:
         config = self._config
         bounds = SocketBounds(**{bound.name: getattr(config, bound.name) for bound in dataclasses.fields(SocketBounds)})
-        endpoints = api.mount(admin.Admin(dispatcher, shards, local).endpoints(), admin.guard(self._token))
-        app = build_app(dispatcher, shards, local, registry(dispatcher, shards, local), bounds, endpoints)
+        endpoints = api.mount(admin.Admin(dispatcher, shards, local, self._access).endpoints(), admin.guard(self._access))
+        app = build_app(dispatcher, shards, local, registry(dispatcher, shards, local), bounds, endpoints, config.allowed_origins)
         server = _HttpServer(http_config(app, config.message_bytes))
         serving = asyncio.create_task(server.serve(self._sockets))
         ticking = asyncio.create_task(_tick(dispatcher))
         stopped = asyncio.create_task(self._stop.wait())
         self._announce(shards)
-        if self._token.file is not None:
-            log.info("no admin token is configured: drew one, which commands on this host find by themselves", file=str(self._token.file))
+        if (drawn := self._access.admin.file) is not None:
+            log.info("no admin token is configured: drew one, which commands on this host find by themselves", file=str(drawn))
         await asyncio.wait({serving, stopped, ticking}, return_when=asyncio.FIRST_COMPLETED)
         log.info("stopping")
         for task in (ticking, stopped):

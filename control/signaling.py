@@ -16,6 +16,7 @@ import structlog
 
 from control import messages as m
 from control.effects import Call, Effect, Outcome, Refused, Send, Session, Tell, Unanswered
+from control.grants import Gate, OpenGate, Unauthorized
 from control.media import Media
 from control.placement import least_loaded
 from control.resume import resumed, room_state
@@ -27,10 +28,11 @@ log = structlog.get_logger("antiphon.signaling")
 
 
 class Signaling:
-    """``messages``: valid client messages, by type; ``sessions.errors``: errors sent, by code."""
+    """``gate``: who is let in; ``messages``: valid client messages, by type; ``sessions.errors``: errors sent, by code."""
 
-    def __init__(self, limits: Limits) -> None:
+    def __init__(self, limits: Limits, gate: Gate | None = None) -> None:
         self.limits = limits
+        self.gate: Gate = gate or OpenGate()
         self.sessions = Sessions(limits)
         self.rooms = self.sessions.rooms
         self.media = Media(self.sessions)
@@ -51,6 +53,9 @@ class Signaling:
                 return self._register(session, message) if former is None else self._resume(session, message, former)
         if session.user_id is None:
             return self.sessions.error(session, "not_registered", message)
+        refusal = self.gate.refusal(session.grants, kind, getattr(message, "room_id", None))
+        if refusal is not None:
+            return self.sessions.error(session, "unauthorized", message, refusal)
         match message:
             case m.CreateRoom():
                 return self._create_room(session, now)
@@ -132,11 +137,16 @@ class Signaling:
     def _register(self, session: Session, message: m.Register) -> list[Effect]:
         if session.user_id is not None:
             return self.sessions.error(session, "already_registered", "register")
-        username = m.clean_username(message.username, self.limits.username_chars)
+        try:
+            grants = self.gate.admit(message.token)
+        except Unauthorized as error:
+            return self.sessions.error(session, "unauthorized", "register", str(error))
+        username = m.clean_username(grants.name or message.username, self.limits.username_chars)
         if username is None:
             text = f"A name has 1 to {self.limits.username_chars} characters and no control characters."
             return self.sessions.error(session, "invalid_username", "register", text)
         user_id = self.sessions.register(session, username)
+        session.grants = grants
         token = self.sessions.resumes.issue(session)
         return [Send((session,), m.Registered(user_id=user_id, protocol=m.PROTOCOL_VERSIONS, ice_servers=[], resume_token=token))]
 

@@ -10,6 +10,7 @@ import pytest
 
 from control import messages as m
 from control.effects import Attach, Call, Effect, Outcome, Send, Session, Tell
+from control.grants import Gate
 from control.sessions import Limits
 from control.signaling import Signaling
 from sfu import protocol as p
@@ -24,8 +25,8 @@ class World:
     kind of command, default success.
     """
 
-    def __init__(self, limits: Limits | None = None, shards: tuple[str, ...] = ("0",)) -> None:
-        self.signaling = Signaling(limits or Limits())
+    def __init__(self, limits: Limits | None = None, shards: tuple[str, ...] = ("0",), gate: Gate | None = None) -> None:
+        self.signaling = Signaling(limits or Limits(), gate)
         self.now = 0.0
         self.hold = False
         self.held: list[Call] = []

@@ -20,7 +20,9 @@ from websockets.asyncio.client import ClientConnection
 from control import admin, api
 from control.admin_token import AdminToken
 from control.app import build_app
+from control.auth import Access, Keys, TokenGate
 from control.dispatch import Dispatcher
+from control.grants import Gate, OpenGate
 from control.metrics import registry
 from control.processes import LocalShards
 from control.serve import _HttpServer, http_config
@@ -76,16 +78,17 @@ class PlayedShard:
 class Site:
     """A running control without processes of its own. ``sends``: bytes that the kernel takes for each socket (0: its default)."""
 
-    def __init__(self, bounds: SocketBounds, command_s: float) -> None:
-        self.dispatcher = Dispatcher(Signaling(Limits()), asyncio.get_running_loop().time)
+    def __init__(self, bounds: SocketBounds, command_s: float, gate: Gate, origins: tuple[str, ...], keys: Keys | None) -> None:
+        self.dispatcher = Dispatcher(Signaling(Limits(), gate), asyncio.get_running_loop().time)
         self.shards = Shards(self.dispatcher, ShardTimes(command_s=command_s, silence_s=60))
         self.dispatcher.shards = self.shards
         local = LocalShards(self.shards, 0, lambda index: [])
         self._socket = socket.create_server(("127.0.0.1", 0))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # accepted sockets inherit it: backpressure comes soon
         self.port = self._socket.getsockname()[1]
-        endpoints = api.mount(admin.Admin(self.dispatcher, self.shards, local).endpoints(), admin.guard(AdminToken(ADMIN_TOKEN)))
-        app = build_app(self.dispatcher, self.shards, local, registry(self.dispatcher, self.shards, local), bounds, endpoints)
+        access = Access(AdminToken(ADMIN_TOKEN), gate, keys)
+        endpoints = api.mount(admin.Admin(self.dispatcher, self.shards, local, access).endpoints(), admin.guard(access))
+        app = build_app(self.dispatcher, self.shards, local, registry(self.dispatcher, self.shards, local), bounds, endpoints, origins)
         self.server = _HttpServer(http_config(app, 65536))
         self._context: zmq.asyncio.Context = zmq.asyncio.Context()
         self.shard = PlayedShard(self._context, self.shards.start("tcp://127.0.0.1:*"))
@@ -126,8 +129,10 @@ class Site:
 
 
 @contextlib.asynccontextmanager
-async def running(bounds: SocketBounds | None = None, command_s: float = 5.0) -> AsyncIterator[Site]:
-    site = Site(bounds or SocketBounds(), command_s)
+async def running(
+    bounds: SocketBounds | None = None, command_s: float = 5.0, keys: Keys | None = None, origins: tuple[str, ...] = ()
+) -> AsyncIterator[Site]:
+    site = Site(bounds or SocketBounds(), command_s, OpenGate() if keys is None else TokenGate(keys), origins, keys)
     try:
         await asyncio.wait_for(site.ready(), 5)
         yield site
