@@ -14,6 +14,8 @@ No media passes here. The files, in the order in which a message travels:
 * :mod:`control.config`, :mod:`control.check` — the options; ``antiphon check-config``, which shows them.
 * :mod:`control.admin` — the endpoints under ``/api``; :mod:`control.api` bounds and guards their requests, and
   :mod:`control.openapi` describes them.
+* :mod:`control.grants`, :mod:`control.auth` — who may do what; the tokens that say so. :mod:`control.origins` — whose pages may connect.
+* :mod:`control.console` — the commands of operators.
 * :mod:`control.admin_token` — where the admin token comes from.
 * :mod:`control.serve` — puts all of it together and takes it down in order.
 

@@ -75,6 +75,12 @@ describe("a call", () => {
     assert.deepEqual([sender.direction, sender.sender.track], ["sendonly", track]);
   });
 
+  it("registers with the token that it is given", async () => {
+    client.close();
+    await client.connect("http://server", "Ann", { token: "ey.J.x" });
+    assert.deepEqual(socket.sent.at(-1), { type: "register", username: "Ann", token: "ey.J.x" });
+  });
+
   it("sends its candidates behind its answers", async () => {
     await client.publish(track);
     await client.createRoom();

@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { describe, it } from "node:test";
-import { roomIdFrom, roomLink } from "../../web/app/links.js";
+import { roomIdFrom, roomLink, tokenFrom } from "../../web/app/links.js";
 import { Backoff, DELAYS_MS, HELD_MS } from "../../web/client/backoff.js";
 import { meterPosition, RemoteLevel, rms, Smoother, STALE_MS } from "../../web/client/levels.js";
 
@@ -23,6 +23,14 @@ describe("room links", () => {
     assert.equal(roomIdFrom(""), "");
     assert.equal(roomIdFrom("https://x/?room="), "");
     assert.equal(roomIdFrom("?room=%"), "%");
+  });
+});
+
+describe("tokens", () => {
+  it("stand in the fragment of a link, alone or beside others", () => {
+    assert.equal(tokenFrom("#token=ey.J-_.x"), "ey.J-_.x");
+    assert.equal(tokenFrom("#a=b&token=x"), "x");
+    for (const none of ["", "#", "#token", "#token=", "#other"]) assert.equal(tokenFrom(none), "");
   });
 });
 

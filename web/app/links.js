@@ -12,6 +12,16 @@ export function roomLink(origin, roomId) {
 }
 
 /**
+ * The access token of an invitation. It stands in the fragment, which browsers send to no server and write into no log.
+ *
+ * @param {string} fragment `location.hash`
+ * @returns {string} "" when there is none
+ */
+export function tokenFrom(fragment) {
+  return new URLSearchParams(fragment.replace(/^#/, "")).get("token") ?? "";
+}
+
+/**
  * The room that someone means: an id, a whole link, or a part of one, with space around it as it gets pasted.
  *
  * @param {string} text

@@ -1,18 +1,21 @@
 /** The start page: name and connecting, creating and joining a room. */
 
 import { box, button, input } from "./elements.js";
-import { roomIdFrom } from "./links.js";
+import { roomIdFrom, tokenFrom } from "./links.js";
 import { clearError, showError } from "./notices.js";
-import { recall, remember } from "./storage.js";
+import { recall, recallInTab, remember, rememberInTab } from "./storage.js";
 import { TEXT } from "./text.js";
 
 /** @typedef {import("../client/index.js").AntiphonClient} AntiphonClient */
 /** @typedef {import("../client/client.js").ClientState} ClientState */
 
 const NAME_KEY = "antiphon.username";
+const TOKEN_KEY = "antiphon.token";
 
 export class Lobby {
   #client;
+  /** Kept beside the address, which loses it when a room's own link takes its place. */
+  #token = tokenFrom(location.hash) || (recallInTab(TOKEN_KEY) ?? "");
 
   /** @param {AntiphonClient} client */
   constructor(client) {
@@ -25,6 +28,7 @@ export class Lobby {
     const invited = roomIdFrom(location.search);
     input("room-id").value = invited;
     if (invited) putJoiningFirst();
+    rememberInTab(TOKEN_KEY, this.#token);
   }
 
   /** @param {ClientState} state */
@@ -50,7 +54,7 @@ export class Lobby {
     remember(NAME_KEY, name);
     box("connected-name").textContent = name;
     this.#call(async () => {
-      await this.#client.connect(location.origin, name);
+      await this.#client.connect(location.origin, name, { token: this.#token });
       (input("room-id").value ? button("join-room") : button("create-room")).focus();
     });
   }

@@ -23,3 +23,29 @@ export function remember(key, value) {
     // see above
   }
 }
+
+/**
+ * What is kept until this tab is closed, and for no other tab.
+ *
+ * @param {string} key
+ * @returns {string | null}
+ */
+export function recallInTab(key) {
+  try {
+    return sessionStorage.getItem(key);
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * @param {string} key
+ * @param {string} value
+ */
+export function rememberInTab(key, value) {
+  try {
+    sessionStorage.setItem(key, value);
+  } catch {
+    // see above
+  }
+}

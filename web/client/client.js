@@ -112,11 +112,13 @@ export class AntiphonClient extends TypedEventTarget {
    *
    * @param {string} url of the server (`https://host`) or of its socket (`wss://host/ws`)
    * @param {string} username 1 to 64 characters
+   * @param {object} [options]
+   * @param {string} [options.token] a JWT, where the operator lets in nobody without one
    * @returns {Promise<void>}
-   * @throws {AntiphonError} `unreachable`, `already_connected`, `invalid_username`, ...
+   * @throws {AntiphonError} `unreachable`, `already_connected`, `invalid_username`, `unauthorized`, ...
    */
-  connect(url, username) {
-    return this.#reporting(this.#connect(url, username));
+  connect(url, username, { token } = {}) {
+    return this.#reporting(this.#connect(url, username, token));
   }
 
   /** Makes a room and enters it. @returns {Promise<Room>} */
@@ -196,8 +198,9 @@ export class AntiphonClient extends TypedEventTarget {
   /**
    * @param {string} url
    * @param {string} username
+   * @param {string} [token]
    */
-  async #connect(url, username) {
+  async #connect(url, username, token) {
     if (this.#signaling) throw new AntiphonError("already_connected", "You are connected already.");
     const address = socketUrl(url);
     const signaling = new Signaling();
@@ -207,7 +210,7 @@ export class AntiphonClient extends TypedEventTarget {
     this.#setState("connecting");
     try {
       await signaling.open(address);
-      const registered = await signaling.request({ type: "register", username }, "registered");
+      const registered = await signaling.request({ type: "register", username, ...(token && { token }) }, "registered");
       this.#userId = registered.user_id;
       this.#iceServers = registered.ice_servers ?? [];
       this.#setState("connected");
