@@ -17,6 +17,7 @@ No media passes here. The files, in the order in which a message travels:
 * :mod:`control.grants`, :mod:`control.auth` — who may do what; the tokens that say so. :mod:`control.origins` — whose pages may connect.
 * :mod:`control.console` — the commands of operators.
 * :mod:`control.admin_token` — where the admin token comes from.
+* :mod:`control.files` — the files that options name: :mod:`control.tls` (read again when they change), secrets.
 * :mod:`control.serve` — puts all of it together and takes it down in order.
 
 Of ``sfu`` only ``sfu.protocol`` is imported, never anything else.

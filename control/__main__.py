@@ -36,6 +36,9 @@ SERVE_OPTIONS: Final = (
     click.option("--udp-port", metavar="PORT", help="UDP port of shard 0, the next for shard 1, ...; 0: any free ones.  [default: 40000]"),
     click.option("--open", is_flag=True, default=None, help="Let anyone make and join rooms, also where --host is not this machine only."),
     click.option("--advertise", metavar="ADDR[,ADDR]", help="Addresses told to browsers for media.  [default: all of this host]"),
+    click.option("--tls-certificate", metavar="FILE", help="Serve HTTPS and wss with this certificate (PEM)."),
+    click.option("--tls-key", metavar="FILE", help="The certificate's key (PEM)."),
+    click.option("--dev-tls", is_flag=True, default=None, help="Serve HTTPS with a self-signed certificate."),
 )
 """Flags of ``serve`` and ``check-config``; but for ``--config`` each is named as the option of [control] that it sets."""
 

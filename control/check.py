@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from control.auth import gate_of
 from control.binding import StartError, shard_addresses, shard_command, shard_endpoint, udp_ports
 from control.config import ConfigError, ControlConfig, load_with_sources, shard_count
+from control.files import read_files
 
 MASK = "***"
 
@@ -57,6 +58,7 @@ def toml(value: Any) -> str:
 
 
 def _shard_section(config: ControlConfig, environ: Mapping[str, str], file: Path | None) -> subprocess.CompletedProcess[str]:
+    read_files(config, None)
     udp_ports(config)
     if not shard_count(config):
         return _ask_shard(_any_shard(file))

@@ -22,6 +22,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from control import ice_servers
+
 SECTIONS: Final = ("control", "shard")
 """Top-level tables of the file; anything else in it is an error."""
 ENV_PREFIX: Final = "ANTIPHON_CONTROL_"
@@ -73,6 +75,15 @@ def _check_origin(value: str) -> str:
 Origins = Annotated[list[Annotated[str, AfterValidator(_check_origin)]], BeforeValidator(_split_list)]
 
 
+def _check_ice_url(value: str) -> str:
+    if not ice_servers.URL.fullmatch(value):
+        raise ValueError("stun:HOST:PORT, turn:HOST:PORT or turns:HOST:PORT, the latter two maybe with ?transport=tcp")
+    return value
+
+
+IceServerUrls = Annotated[list[Annotated[str, AfterValidator(_check_ice_url)]], BeforeValidator(_split_list)]
+
+
 class ControlConfig(BaseModel):
     """Section ``[control]``."""
 
@@ -93,6 +104,23 @@ class ControlConfig(BaseModel):
         [],
         description="Addresses put into SDP for local shards; empty means every address of the host.",
     )
+    tls_certificate: str = Field(
+        "",
+        description="PEM file with the certificate and those of its issuers, for HTTPS and wss; read again when it changes; empty is HTTP.",
+    )
+    tls_key: str = Field("", description="PEM file with the certificate's key, not encrypted; read again when it changes.")
+    dev_tls: bool = Field(
+        False,
+        description="HTTPS with a self-signed certificate, kept in runtime_dir, so that pages get a microphone across a LAN.",
+    )
+    ice_servers: IceServerUrls = Field(
+        [], description="ICE servers that clients are told, e.g. stun:stun.example.org:3478 or turn:turn.example.org:3478?transport=tcp."
+    )
+    turn_secret: SecretStr = Field(
+        SecretStr(""), description="Secret shared with the TURN servers among ice_servers (static-auth-secret of coturn)."
+    )
+    turn_secret_file: str = Field("", description="File that holds turn_secret, so that it need not stand here.")
+    turn_ttl_s: int = Field(86_400, ge=60, le=31_536_000, description="Seconds for which the TURN credentials hold that a client is given.")
     runtime_dir: str = Field(
         "", description="Folder (mode 0700) of the shards' ipc socket; empty is $XDG_RUNTIME_DIR/antiphon or /tmp/antiphon-UID."
     )
@@ -145,6 +173,20 @@ class ControlConfig(BaseModel):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severe log lines that are written.")
 
+    def contradictions(self) -> list[str]:
+        """What is wrong though every option by itself is right, one line each."""
+        problems = []
+        if bool(self.tls_certificate) != bool(self.tls_key):
+            problems.append("tls_certificate and tls_key: expected both or neither")
+        if self.tls_certificate and self.dev_tls:
+            problems.append("dev_tls: expected only where there is no tls_certificate")
+        if self.turn_secret.get_secret_value() and self.turn_secret_file:
+            problems.append("turn_secret and turn_secret_file: expected one of them")
+        has_secret = bool(self.turn_secret.get_secret_value() or self.turn_secret_file)
+        if any(ice_servers.is_turn(url) for url in self.ice_servers) and not has_secret:
+            problems.append("ice_servers: a TURN server needs turn_secret or turn_secret_file, browsers refuse one without credentials")
+        return problems
+
 
 def load(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None) -> ControlConfig:
     """The effective configuration. Raises :class:`ConfigError` with every problem of every place.
@@ -168,9 +210,12 @@ def load_with_sources(flags: Mapping[str, Any], environ: Mapping[str, str], file
         checked = _checked(layer, in_file, problems)
         merged |= checked
         sources |= {key: layer[key][1] for key in checked}
+    if not problems:
+        config = ControlConfig(**merged)
+        problems = config.contradictions()
     if problems:
         raise ConfigError(problems)
-    return ControlConfig(**merged), sources
+    return config, sources
 
 
 _Layer = dict[str, tuple[Any, str]]

@@ -18,13 +18,15 @@ from control.dispatch import Dispatcher
 from control.messages import CLIENT_TYPES, ERROR_CODES
 from control.processes import LocalShards
 from control.shards import DISCARD_REASONS, ShardLink, Shards
+from control.tls import RESULTS, Tls
 from sfu.protocol import Heartbeat, ShardId
 
 
 class AntiphonCollector(Collector):
     """All ``antiphon_*`` metrics of control and of every shard it knows."""
 
-    def __init__(self, dispatcher: Dispatcher, shards: Shards, local: LocalShards) -> None:
+    def __init__(self, dispatcher: Dispatcher, shards: Shards, local: LocalShards, tls: Tls | None) -> None:
+        self._tls = tls
         self._dispatcher = dispatcher
         self._shards = shards
         self._local = local
@@ -33,6 +35,8 @@ class AntiphonCollector(Collector):
         yield from self._control()
         yield from self._up()
         yield from self._heartbeats()
+        if self._tls is not None:
+            yield from _certificate(self._tls)
 
     def _control(self) -> Iterator[Metric]:
         signaling = self._dispatcher.signaling
@@ -130,6 +134,18 @@ def _forwarding(beats: list[tuple[ShardId, Heartbeat]]) -> Iterator[Metric]:
     yield from (cpu, again, rejected, latency)
 
 
+def _certificate(tls: Tls) -> Iterator[Metric]:
+    yield GaugeMetricFamily(
+        "antiphon_tls_certificate_expiry_timestamp_seconds", "When the certificate in use ends", value=tls.expires_unix_s
+    )
+    yield _counter(
+        "antiphon_tls_reloads",
+        "Changes of the certificate's files, by what became of them",
+        "result",
+        dict.fromkeys(RESULTS, 0) | tls.reloads,
+    )
+
+
 def _buckets(beat: Heartbeat) -> list[tuple[str, float]]:
     """Cumulative, every fourth bound of the shard's fine histogram: powers of two."""
     cumulative = list(itertools.accumulate(beat.latency))
@@ -137,10 +153,10 @@ def _buckets(beat: Heartbeat) -> list[tuple[str, float]]:
     return [*coarse, ("+Inf", float(cumulative[-1]))]
 
 
-def registry(dispatcher: Dispatcher, shards: Shards, local: LocalShards) -> CollectorRegistry:
-    """What ``/metrics`` shows."""
+def registry(dispatcher: Dispatcher, shards: Shards, local: LocalShards, tls: Tls | None = None) -> CollectorRegistry:
+    """What ``/metrics`` shows. ``tls``: None where HTTP is not encrypted."""
     result = CollectorRegistry()
-    result.register(AntiphonCollector(dispatcher, shards, local))
+    result.register(AntiphonCollector(dispatcher, shards, local, tls))
     return result
 
 

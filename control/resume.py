@@ -96,10 +96,8 @@ class Resumes:
         return found
 
 
-def resumed(session: Session, newcomer: Session, token: str, room: Room | None) -> list[Effect]:
+def resumed(session: Session, newcomer: Session, registered: m.Registered, room: Room | None) -> list[Effect]:
     """What a client is told that has come back, from ``newcomer``'s socket: all that it may have missed, as if it had joined anew."""
-    assert session.user_id is not None
-    registered = m.Registered(user_id=session.user_id, protocol=m.PROTOCOL_VERSIONS, ice_servers=[], resume_token=token, resumed=True)
     effects: list[Effect] = [Attach(session, newcomer), Send((session,), registered)]
     if room is not None and session.participant is not None:
         effects += [Send((session,), message) for message in room_state(session.participant, room, resumed=True)]

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import datetime
 import logging
 import os
 import signal
 import socket
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -18,6 +20,7 @@ import structlog
 import uvicorn
 import uvloop
 import zmq
+from aioice.ice import get_host_addresses
 from starlette.applications import Starlette
 
 from control import __version__, admin, api
@@ -38,11 +41,14 @@ from control.binding import (
 )
 from control.config import ControlConfig, is_loopback, shard_count
 from control.dispatch import Dispatcher
+from control.files import Files, read_files
 from control.metrics import registry
 from control.processes import LocalShards
+from control.reachability import Reachability
 from control.sessions import Limits
 from control.shards import Shards, ShardTimes
 from control.signaling import Signaling
+from control.tls import Tls
 from control.websocket import GOING_AWAY, SocketBounds, WebSocketProtocol
 from sfu.protocol import Hello
 
@@ -53,6 +59,8 @@ LEFT_OVER_SEEN_S: Final = 5.0
 LEFT_OVER_ENDED_S: Final = 35.0
 """It ends when it is told to, or else by itself: after its orphan timeout (30 s)."""
 PORTS_POLL_S: Final = 0.1
+TICK_S: Final = 1.0
+"""How often what has no event of its own is looked after: idle rooms, the certificate's files, new shards' addresses."""
 
 OTHER_FILES: Final = 512
 """File descriptors beside those of signaling sockets: shards, requests for pages and metrics, what Python has open."""
@@ -63,13 +71,14 @@ def run(config: ControlConfig, file: Path | None) -> int:
     set_up_log(config.log_level)
     raise_file_limit(config.sockets + OTHER_FILES)
     try:
+        files = read_files(config, datetime.datetime.now(datetime.UTC))
         sockets = bind_http(config.host, config.port)
         with contextlib.ExitStack() as stack:
             for bound in sockets:
                 stack.callback(bound.close)
             granted = stack.enter_context(access(config, sockets[0].getsockname()[1]))
             addresses = shard_addresses(config, os.environ, file)
-            uvloop.run(_control(config, file, sockets, addresses, granted))
+            uvloop.run(_control(config, file, Found(sockets, addresses, files, granted)))
     except StartError as error:
         if str(error):
             print(f"antiphon: {error}", file=sys.stderr)
@@ -104,10 +113,18 @@ def _is_not_about_input(record: logging.LogRecord) -> bool:
     return not str(record.msg).startswith(("Invalid HTTP request", "Invalid UTF-8"))
 
 
-async def _control(
-    config: ControlConfig, file: Path | None, sockets: list[socket.socket], addresses: ShardAddresses, granted: Access
-) -> None:
-    await Control(config, file, sockets, addresses, granted).run()
+@dataclasses.dataclass(frozen=True, slots=True)
+class Found:
+    """What the configuration has come to on this machine. ``sockets``: bound, of HTTP and WebSocket."""
+
+    sockets: list[socket.socket]
+    addresses: ShardAddresses
+    files: Files
+    access: Access
+
+
+async def _control(config: ControlConfig, file: Path | None, found: Found) -> None:
+    await Control(config, file, found).run()
 
 
 class _HttpServer(uvicorn.Server):
@@ -119,17 +136,17 @@ class _HttpServer(uvicorn.Server):
 
 
 class Control:
-    """One control process. ``sockets``: bound TCP sockets of HTTP and WebSocket."""
+    """One control process. ``file``: the configuration file, for the shards."""
 
-    def __init__(
-        self, config: ControlConfig, file: Path | None, sockets: list[socket.socket], addresses: ShardAddresses, granted: Access
-    ) -> None:
+    def __init__(self, config: ControlConfig, file: Path | None, found: Found) -> None:
         self._config = config
         self._file = file
-        self._sockets = sockets
-        self._addresses = addresses
-        self._access = granted
-        self._port: int = sockets[0].getsockname()[1]
+        self._sockets = found.sockets
+        self._addresses = found.addresses
+        self._access = found.access
+        self._tls = found.files.tls
+        self._ice_servers = found.files.ice_servers
+        self._port: int = found.sockets[0].getsockname()[1]
         self._stop = asyncio.Event()
 
     async def run(self) -> None:
@@ -137,7 +154,8 @@ class Control:
         config = self._config
         loop = asyncio.get_running_loop()
         limits = Limits(**{limit.name: getattr(config, limit.name) for limit in dataclasses.fields(Limits)})
-        dispatcher = Dispatcher(Signaling(limits, self._access.gate), loop.time)
+        signaling = Signaling(limits, self._access.gate, lambda user_id: self._ice_servers.given_to(user_id, time.time()))
+        dispatcher = Dispatcher(signaling, loop.time)
         shards = Shards(dispatcher, ShardTimes(config.command_timeout_ms / 1000, config.heartbeat_timeout_ms / 1000))
         dispatcher.shards = shards
         ports = udp_ports(config)
@@ -223,10 +241,19 @@ class Control:
         config = self._config
         bounds = SocketBounds(**{bound.name: getattr(config, bound.name) for bound in dataclasses.fields(SocketBounds)})
         endpoints = api.mount(admin.Admin(dispatcher, shards, local, self._access).endpoints(), admin.guard(self._access))
-        app = build_app(dispatcher, shards, local, registry(dispatcher, shards, local), bounds, endpoints, config.allowed_origins)
-        server = _HttpServer(http_config(app, config.message_bytes))
+        numbers = registry(dispatcher, shards, local, self._tls)
+        app = build_app(dispatcher, shards, local, numbers, bounds, endpoints, config.allowed_origins)
+        server = _HttpServer(http_config(app, config.message_bytes, self._tls))
         serving = asyncio.create_task(server.serve(self._sockets))
-        ticking = asyncio.create_task(_tick(dispatcher))
+        reachability = Reachability()
+
+        def look() -> None:
+            if self._tls is not None:
+                self._tls.refresh()
+            if not is_loopback(config.host):
+                reachability.check(link.hello for link in shards.up)
+
+        ticking = asyncio.create_task(_tick(dispatcher, look))
         stopped = asyncio.create_task(self._stop.wait())
         self._announce(shards)
         if (drawn := self._access.admin.file) is not None:
@@ -251,9 +278,19 @@ class Control:
             lines.append(f"{len(links)} {'shard' if len(links) == 1 else 'shards'} on UDP {'port' if len(links) == 1 else 'ports'} {ports}")
         else:
             lines.append("no local shards; waiting for others to join")
-        if not is_loopback(host):
+        if self._config.dev_tls:
+            lines.append("The certificate is self-signed: browsers ask once whether to trust it")
+        elif self._tls is None and not is_loopback(host):
             lines.append("Browsers give a page the microphone only over HTTPS or on localhost")
-        lines += [f"Open http://{shown}:{self._port} in a browser", "Ctrl-C ends it"]
+        scheme = "http" if self._tls is None else "https"
+        lines.append(f"Open {scheme}://{shown}:{self._port} in a browser")
+        if host in ("0.0.0.0", "::"):
+            found = get_host_addresses(use_ipv4=True, use_ipv6=host == "::")
+            elsewhere = [
+                f"{scheme}://[{address}]:{self._port}" if ":" in address else f"{scheme}://{address}:{self._port}" for address in found
+            ]
+            lines.append(f"On other machines: {' or '.join(elsewhere)}")
+        lines.append("Ctrl-C ends it")
         print("\n".join(lines), flush=True)
 
 
@@ -264,8 +301,8 @@ def _is_left_over(hello: Hello, local: LocalShards, ports: range) -> bool:
     return not local.started and hello.udp_port in ports and hello.host == socket.gethostname()
 
 
-def http_config(app: Starlette, message_bytes: int) -> uvicorn.Config:
-    """How uvicorn serves Antiphon. ``message_bytes``: longest WebSocket message (longer: close 1009)."""
+def http_config(app: Starlette, message_bytes: int, tls: Tls | None = None) -> uvicorn.Config:
+    """How uvicorn serves Antiphon. ``message_bytes``: longest WebSocket message (longer: close 1009); ``tls``: None for HTTP."""
     return uvicorn.Config(
         cast(Any, app),  # Starlette types ASGI more loosely than uvicorn
         http="h11",
@@ -278,10 +315,12 @@ def http_config(app: Starlette, message_bytes: int) -> uvicorn.Config:
         server_header=False,
         proxy_headers=False,
         timeout_graceful_shutdown=2,
+        ssl_context_factory=(lambda config, default: tls.context) if tls is not None else None,
     )
 
 
-async def _tick(dispatcher: Dispatcher) -> None:
+async def _tick(dispatcher: Dispatcher, look: Callable[[], None]) -> None:
     while True:
-        await asyncio.sleep(1.0)
+        look()
+        await asyncio.sleep(TICK_S)
         dispatcher.tick()

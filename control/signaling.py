@@ -28,11 +28,17 @@ log = structlog.get_logger("antiphon.signaling")
 
 
 class Signaling:
-    """``gate``: who is let in; ``messages``: valid client messages, by type; ``sessions.errors``: errors sent, by code."""
+    """``gate``: who is let in; ``messages``: valid client messages, by type; ``sessions.errors``: errors sent, by code.
 
-    def __init__(self, limits: Limits, gate: Gate | None = None) -> None:
+    ``ice_servers``: those that a client is told, given its user id.
+    """
+
+    def __init__(
+        self, limits: Limits, gate: Gate | None = None, ice_servers: Callable[[p.UserId], list[m.IceServer]] = lambda user_id: []
+    ) -> None:
         self.limits = limits
         self.gate: Gate = gate or OpenGate()
+        self._ice_servers = ice_servers
         self.sessions = Sessions(limits)
         self.rooms = self.sessions.rooms
         self.media = Media(self.sessions)
@@ -148,7 +154,11 @@ class Signaling:
         user_id = self.sessions.register(session, username)
         session.grants = grants
         token = self.sessions.resumes.issue(session)
-        return [Send((session,), m.Registered(user_id=user_id, protocol=m.PROTOCOL_VERSIONS, ice_servers=[], resume_token=token))]
+        return [Send((session,), self._registered(user_id, token))]
+
+    def _registered(self, user_id: p.UserId, token: str, *, resumed: bool = False) -> m.Registered:
+        servers = self._ice_servers(user_id)
+        return m.Registered(user_id=user_id, protocol=m.PROTOCOL_VERSIONS, ice_servers=servers, resume_token=token, resumed=resumed)
 
     def _resume(self, session: Session, message: m.Register, former: Session) -> list[Effect]:
         """The client of ``former`` has come back on the socket of ``session``. Nothing of it is under way (control/dispatch.py)."""
@@ -157,10 +167,12 @@ class Signaling:
         token = self.sessions.resumes.issue(former, used=message.resume_token)
         log.info("resumed", user=former.user_id)
         participant = former.participant
+        assert former.user_id is not None
+        registered = self._registered(former.user_id, token, resumed=True)
         if participant is None:
-            return resumed(former, session, token, None)
+            return resumed(former, session, registered, None)
         room = self.sessions.room_of(participant)
-        return [*resumed(former, session, token, room), *self.media.subscriptions.resumed(participant, room.shard)]
+        return [*resumed(former, session, registered, room), *self.media.subscriptions.resumed(participant, room.shard)]
 
     def _create_room(self, session: Session, now: float) -> list[Effect]:
         if session.participant is not None:

@@ -37,7 +37,7 @@ RESUME_GRACE_S = 2.0
 """Whoever vanishes is kept for so long, instead of the 30 s that a user's connection may need: tests wait for the end of it."""
 POLL_S = 0.1
 
-_OPEN_LINE = re.compile(r"Open (http://(\S+?):(\d+))/? in a browser")
+_OPEN_LINE = re.compile(r"Open (https?://(\S+?):(\d+))/? in a browser")
 _SAMPLE = re.compile(r"^([a-zA-Z_:][\w:]*(?:\{.*\})?) (\S+)$")
 
 TABLE_METRIC = "antiphon_shard_table"
