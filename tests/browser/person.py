@@ -11,17 +11,18 @@ from tests.browser.driver import POLL_S, WAIT_S, Driver
 STATS = """
 (async () => {
   const heard = {};
-  for (const { direction, userId, peerConnection } of window.antiphon.client.connections) {
+  const people = window.antiphon.client.room?.participants ?? [];
+  for (const { direction, peerConnection } of window.antiphon.client.connections) {
     if (direction !== "receive") continue;
-    const name = window.antiphon.client.room.participant(userId).username;
     for (const report of (await peerConnection.getStats()).values()) {
-      if (report.type !== "inbound-rtp") continue;
-      const source = peerConnection.getReceivers()[0].getSynchronizationSources()[0];
-      heard[name] = {
+      const person = people.find(({ stream }) => stream?.getTracks().some(({ id }) => id === report.trackIdentifier));
+      if (report.type !== "inbound-rtp" || !person) continue;
+      const receiver = peerConnection.getReceivers().find(({ track }) => track.id === report.trackIdentifier);
+      heard[person.username] = {
         packets: report.packetsReceived,
         lost: report.packetsLost,
         energy: report.totalAudioEnergy ?? 0,
-        level: Math.max(report.audioLevel ?? 0, source?.audioLevel ?? 0),
+        level: Math.max(report.audioLevel ?? 0, receiver?.getSynchronizationSources()[0]?.audioLevel ?? 0),
       };
     }
   }
@@ -119,7 +120,8 @@ class Person:
     async def assert_hears(self, *names: str) -> None:
         """Wait until everyone in ``names`` is heard: 50 further packets, energy grows, a level above zero, loss under 1 %."""
         end = time.monotonic() + WAIT_S
-        await self.page.wait(f"window.antiphon.client.connections.filter((one) => one.userId).length === {len(names)}", for_=str(names))
+        others = "window.antiphon.client.room.participants.filter(({ stream }) => stream)"
+        await self.page.wait(f"{others}.length === {len(names)}", for_=str(names))
         first = await self.heard()
         loudest = dict.fromkeys(names, 0.0)
         while True:

@@ -36,7 +36,7 @@ beforeEach(async () => {
   };
   globalThis.RTCPeerConnection = FakePeerConnection;
   globalThis.MediaStream = class {};
-  client = new AntiphonClient();
+  client = new AntiphonClient({ hearing: "connections" });
   events = [];
   for (const type of ["statechange", "roomjoined", "roomleft", "roommoved", "disconnected", "error", "draining"]) {
     client.on(type, (event) => events.push(type === "statechange" ? event.state : type === "error" ? event.error.code : type));

@@ -46,6 +46,12 @@ const QUIET_REQUESTS = new Set([
   "create_consumer",
   "consumer_answer",
   "close_consumer",
+  "subscribe",
+  "subscription_answer",
+  "subscription_ice_candidate",
+  "set_subscribed",
+  "close_subscription",
+  "restart_ice",
   "consumer_ice_candidate",
   "set_muted",
   "ping",
@@ -79,6 +85,16 @@ export class AntiphonClient extends TypedEventTarget {
   });
   /** @type {StatisticsCollector | null} */
   #statistics = null;
+  #hearing;
+
+  /**
+   * @param {object} [options]
+   * @param {import("./room.js").HearingKind} [options.hearing] one connection for everybody who is heard, or one for each
+   */
+  constructor({ hearing = "subscription" } = {}) {
+    super();
+    this.#hearing = hearing;
+  }
 
   get state() {
     return this.#state;
@@ -322,6 +338,7 @@ export class AntiphonClient extends TypedEventTarget {
       people: message.participants,
       signaling,
       iceServers: this.#iceServers,
+      hearing: this.#hearing,
       onError: (error) => this.#report(error),
     });
     this.#setState("in_room");

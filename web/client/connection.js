@@ -48,7 +48,7 @@ export class Connection {
   }
 
   /**
-   * Accepts the server's offer.
+   * Accepts the server's offer: the first one, or a later one for the same connection.
    *
    * @param {string} offer SDP
    * @param {MediaStreamTrack | null} [track] what to send in the first section, if the server wants to receive one
@@ -63,7 +63,10 @@ export class Connection {
     } catch (cause) {
       throw new AntiphonError("connection_failed", "This browser could not accept the server's media offer.", { cause });
     }
-    this.#setupTimer = setTimeout(() => this.#fail("No media connection to the server came up."), SETUP_DEADLINE_MS);
+    clearTimeout(this.#setupTimer);
+    if (this.peerConnection.connectionState !== "connected") {
+      this.#setupTimer = setTimeout(() => this.#fail("No media connection to the server came up."), SETUP_DEADLINE_MS);
+    }
     const waiting = this.#remoteCandidates ?? [];
     this.#remoteCandidates = null;
     for (const line of waiting) this.#addRemote(line);

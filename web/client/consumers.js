@@ -18,6 +18,8 @@ import { AntiphonError } from "./errors.js";
  * @property {(userId: string) => void} add this person publishes: hear them
  * @property {(userId: string) => void} remove this person publishes no longer
  * @property {(message: ServerMessage) => void} onMessage every message of the server; takes what concerns it
+ * @property {(userId: string, subscribed: boolean) => void} setSubscribed hear this person, or not for the time being
+ * @property {() => void} restartIce the network has changed: new ICE credentials for every connection
  * @property {() => void} close
  * @property {() => {userId: string | null, peerConnection: RTCPeerConnection}[]} connections userId null: several people
  */
@@ -55,6 +57,10 @@ class Consumer {
 
 /** @implements {Hearing} */
 export class ConnectionPerPerson {
+  /** @type {Set<string>} */
+  #publishing = new Set();
+  /** @type {Set<string>} */
+  #unwanted = new Set();
   #signaling;
   #iceServers;
   #listener;
@@ -74,7 +80,9 @@ export class ConnectionPerPerson {
 
   /** @param {string} userId */
   add(userId) {
-    this.remove(userId);
+    this.#end(userId);
+    this.#publishing.add(userId);
+    if (this.#unwanted.has(userId)) return;
     const consumer = new Consumer(userId);
     this.#consumers.set(userId, consumer);
     void this.#start(consumer);
@@ -82,6 +90,33 @@ export class ConnectionPerPerson {
 
   /** @param {string} userId */
   remove(userId) {
+    this.#publishing.delete(userId);
+    this.#end(userId);
+  }
+
+  /**
+   * @param {string} userId
+   * @param {boolean} subscribed
+   */
+  setSubscribed(userId, subscribed) {
+    if (this.#unwanted.has(userId) !== subscribed) return;
+    if (subscribed) this.#unwanted.delete(userId);
+    else this.#unwanted.add(userId);
+    const consumerId = this.#consumers.get(userId)?.consumerId;
+    if (subscribed && this.#publishing.has(userId)) this.add(userId);
+    if (subscribed) return;
+    this.#end(userId);
+    if (consumerId) this.#signaling.send({ type: "close_consumer", consumer_id: consumerId });
+  }
+
+  restartIce() {
+    for (const { consumerId } of this.#consumers.values()) {
+      if (consumerId) this.#signaling.send({ type: "restart_ice", target: "consumer", consumer_id: consumerId });
+    }
+  }
+
+  /** @param {string} userId */
+  #end(userId) {
     const consumer = this.#consumers.get(userId);
     if (!consumer) return;
     this.#consumers.delete(userId);
@@ -92,6 +127,8 @@ export class ConnectionPerPerson {
 
   /** @param {ServerMessage} message */
   onMessage(message) {
+    if (message.type === "user_left") this.#unwanted.delete(message.user_id);
+    if (message.type === "consumer_created") void this.#onOfferedAgain(message);
     if (message.type === "consumer_ice_candidate") this.#byId(message.consumer_id)?.connection?.addCandidate(message.candidate);
     if (message.type === "error") this.#onError(message);
     if (message.type !== "consumer_closed") return;
@@ -112,6 +149,25 @@ export class ConnectionPerPerson {
     if (!consumer) return;
     if (code !== "consumer_not_found") this.#signaling.send({ type: "close_consumer", consumer_id });
     this.#lost(consumer, new AntiphonError(code, message, { request }));
+  }
+
+  /**
+   * New ICE credentials for a connection there is. The offer of a new one is waited for in {@link ConnectionPerPerson.#start}, which knows
+   * it only later.
+   *
+   * @param {import("./messages.js").Received<"consumer_created">} offer
+   */
+  async #onOfferedAgain({ consumer_id, sdp: offered }) {
+    const consumer = this.#byId(consumer_id);
+    const connection = consumer?.connection;
+    if (!consumer || !connection) return;
+    try {
+      const sdp = await connection.answer(offered);
+      if (consumer.connection === connection) this.#signaling.send({ type: "consumer_answer", consumer_id, sdp });
+    } catch (thrown) {
+      const error = AntiphonError.from(thrown, "connection_failed", "Someone in the room cannot be heard.");
+      if (consumer.connection === connection) this.#lost(consumer, error);
+    }
   }
 
   close() {

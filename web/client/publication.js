@@ -102,6 +102,19 @@ export class Publication {
     await this.setMuted(this.#muted);
   }
 
+  /**
+   * Asks for new ICE credentials, for when the network has changed; what is sent goes on meanwhile.
+   *
+   * @throws {AntiphonError} of the server; `connection_failed`
+   */
+  async restartIce() {
+    if (!this.established) return;
+    const { sdp: offer } = await this.#signaling.request({ type: "restart_ice", target: "publisher" }, "publisher_created");
+    if (this.closed) return;
+    const sdp = await this.#connection.answer(offer);
+    if (!this.closed) this.#signaling.send({ type: "publish_audio", sdp });
+  }
+
   /** Closes the connection here; telling the server is the caller's. */
   close() {
     this.#ending.abort();

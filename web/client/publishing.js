@@ -102,6 +102,11 @@ export class Publishing {
     await this.#publication?.replaceTrack(track);
   }
 
+  /** New ICE credentials, for when the network has changed. A connection that breaks all the same is repaired as any other. */
+  async restartIce() {
+    await this.#publication?.restartIce().catch(() => {});
+  }
+
   /** Closes the connection here; telling the server is the caller's. */
   stop() {
     this.#stopping.abort();

@@ -8,6 +8,7 @@
 import { ConnectionPerPerson } from "./consumers.js";
 import { ParticipantEvent, TrackEvent, TypedEventTarget } from "./events.js";
 import { RemoteLevel } from "./levels.js";
+import { Subscription } from "./subscription.js";
 
 /** @typedef {import("./signaling.js").Signaling} Signaling */
 /** @typedef {import("./messages.js").ServerMessage} ServerMessage */
@@ -15,6 +16,12 @@ import { RemoteLevel } from "./levels.js";
 /** @typedef {import("./consumers.js").Hearing} Hearing */
 /** @typedef {import("./errors.js").AntiphonError} AntiphonError */
 /** @typedef {import("./quality.js").Quality} Quality */
+
+/**
+ * How people are heard: all on one connection, or each on one of their own. The first costs less for everybody, and is the default.
+ *
+ * @typedef {"subscription" | "connections"} HearingKind
+ */
 
 /** One person in a room. The fields change; `participantchanged` tells when. */
 export class Participant {
@@ -82,15 +89,16 @@ export class Room extends TypedEventTarget {
    * @param {Person[]} options.people
    * @param {Signaling} options.signaling
    * @param {RTCIceServer[]} options.iceServers
+   * @param {HearingKind} options.hearing
    * @param {(error: AntiphonError) => void} options.onError
    */
-  constructor({ id, localUserId, people, signaling, iceServers, onError }) {
+  constructor({ id, localUserId, people, signaling, iceServers, hearing, onError }) {
     super();
     /** @readonly */ this.id = id;
     this.#localUserId = localUserId;
     for (const person of people) this.#add(person);
     /** @type {Hearing} */
-    this.#hearing = new ConnectionPerPerson(signaling, iceServers, {
+    this.#hearing = new (hearing === "connections" ? ConnectionPerPerson : Subscription)(signaling, iceServers, {
       onTrack: (userId, track, receiver) => this.#onTrack(userId, track, receiver),
       onTrackEnded: (userId) => this.#onTrackEnded(userId),
       onError,
@@ -110,6 +118,25 @@ export class Room extends TypedEventTarget {
   /** @param {string} userId */
   participant(userId) {
     return this.#participants.get(userId) ?? null;
+  }
+
+  /**
+   * Hear somebody or not, without anybody knowing: while not, the server sends nothing of them. It holds while that person is in the room.
+   *
+   * @param {string} userId
+   * @param {boolean} subscribed
+   */
+  setSubscribed(userId, subscribed) {
+    this.#hearing.setSubscribed(userId, subscribed);
+  }
+
+  /**
+   * New ICE credentials for what is heard, for when the network has changed.
+   *
+   * @internal
+   */
+  restartIce() {
+    this.#hearing.restartIce();
   }
 
   /** The connections on which people are heard, for statistics. */
