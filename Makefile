@@ -12,8 +12,9 @@ ROUNDS ?= 20000000
 WORKERS ?= auto
 
 python := .venv/bin/python
-# _native.c is written by Cython, so it is a result and no source.
-native_sources := $(filter-out sfu/forwarding/_native.c, $(wildcard sfu/forwarding/*.c sfu/forwarding/*.h sfu/forwarding/*.pyx sfu/forwarding/*.pxd))
+# _native.c and _traffic.c are written by Cython, so they are results and no sources.
+native_sources := $(filter-out sfu/forwarding/_native.c loadtest/native/_traffic.c, $(wildcard $(foreach suffix, c h pyx pxd, \
+	sfu/forwarding/*.$(suffix) loadtest/native/*.$(suffix))))
 
 .PHONY: help setup run test lint build screenshots bench bench-join fuzz stress clean browsers fuzzer
 
@@ -56,7 +57,7 @@ stress: setup ## Stress both threads of the native loop under ThreadSanitizer an
 
 clean: ## Remove everything that was built or installed here
 	rm -rf .venv .tools build dist screenshots *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	rm -f sfu/forwarding/_native.c sfu/forwarding/_native*.so
+	rm -f sfu/forwarding/_native.c sfu/forwarding/_native*.so loadtest/native/_traffic.c loadtest/native/_traffic*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 browsers:

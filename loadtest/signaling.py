@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import ssl
 from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
@@ -70,11 +71,12 @@ def websocket_url(url: str) -> str:
 class Signaling:
     """One open WebSocket. Make it with :meth:`open`, end it with :meth:`close` or :meth:`abort`."""
 
-    def __init__(self, socket: ClientConnection) -> None:
+    def __init__(self, socket: ClientConnection, *, forget: frozenset[str] = frozenset()) -> None:
         self._socket = socket
+        self._forget = forget
         self._arrived = asyncio.Condition()
         self.received: list[Message] = []
-        """Everything the server has said, oldest first."""
+        """Everything the server has said, oldest first; without the types that were to be forgotten."""
         self.on_message: Callable[[Message], None] | None = None
         """Called with each message as it arrives."""
         self.closed: Closed | None = None
@@ -83,19 +85,26 @@ class Signaling:
         self._reader = asyncio.create_task(self._read(), name="signaling")
 
     @classmethod
-    async def open(cls, url: str) -> Signaling:
-        """Connect to ``url`` (see :func:`websocket_url`). Raises :class:`TargetError` with one line that says what is wrong."""
+    async def open(cls, url: str, *, tls: ssl.SSLContext | None = None, forget: frozenset[str] = frozenset()) -> Signaling:
+        """Connect to ``url`` (see :func:`websocket_url`). Raises :class:`TargetError` with one line that says what is wrong.
+
+        ``tls``: for ``https`` and ``wss``, where the usual certificate authorities are not what is wanted. ``forget``: types of messages
+        that only :attr:`on_message` is told of.
+        """
         target = websocket_url(url)
         try:
             # No proxy: a load tester talks to the address it is given.
-            socket = await connect(target, open_timeout=DEFAULT_TIMEOUT_S, proxy=None, compression=None)
+            secure = tls if target.startswith("wss:") else None
+            socket = await connect(target, open_timeout=DEFAULT_TIMEOUT_S, proxy=None, compression=None, ssl=secure)
         except (InvalidURI, InvalidHandshake) as error:
             raise TargetError(f"{target} is not an Antiphon server: {error}") from error
         except TimeoutError as error:
             raise TargetError(f"{target} did not answer within {DEFAULT_TIMEOUT_S:.0f} s") from error
+        except ssl.SSLError as error:
+            raise TargetError(f"{target} is not to be trusted: {error.reason or error}") from error
         except OSError as error:
             raise TargetError(f"cannot connect to {target}: {error.strerror or error}") from error
-        return cls(socket)
+        return cls(socket, forget=forget)
 
     async def send(self, type: str, **fields: object) -> None:
         """Send one message. Raises :class:`Closed` when the socket is."""
@@ -184,7 +193,8 @@ class Signaling:
                 message = {"type": "plain_pong"} if frame == "pong" else json.loads(frame)
                 if not isinstance(message, dict) or not isinstance(message.get("type"), str):
                     raise ValueError("not a message")
-                self.received.append(message)
+                if message["type"] not in self._forget:
+                    self.received.append(message)
                 if self.on_message is not None:
                     self.on_message(message)
                 async with self._arrived:

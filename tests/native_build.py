@@ -34,7 +34,7 @@ DEBUG = ["-UNDEBUG", "-DANTIPHON_DEBUG", "-g", "-O1"]
 def forwarding_sources(*, without: Iterable[str] = ()) -> list[Path]:
     """The C files that pyproject.toml builds the extension of, but for those named."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    (module,) = settings["tool"]["setuptools"]["ext-modules"]
+    (module,) = (m for m in settings["tool"]["setuptools"]["ext-modules"] if m["name"] == "sfu.forwarding._native")
     return [ROOT / name for name in module["sources"] if name.endswith(".c") and Path(name).name not in set(without)]
 
 
