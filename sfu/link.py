@@ -46,10 +46,12 @@ class Link:
         self._monitor = self._socket.get_monitor_socket(_WATCHED)
         self._watched = [int(self._socket.getsockopt(zmq.FD)), int(self._monitor.getsockopt(zmq.FD))]
         self._scheduled = False
+        self._polling = False
         self._socket.connect(endpoint)
-        for descriptor in self._watched:
-            self._loop.add_reader(descriptor, self._poll)
+        for descriptor, poll in zip(self._watched, (self._poll, self._read_monitor), strict=True):
+            self._loop.add_reader(descriptor, poll)
         self._poll_soon()
+        self._loop.call_soon(self._read_monitor)
 
     def _open(self, shard_id: str) -> zmq.Socket[bytes]:
         opened = self._context.socket(zmq.DEALER)
@@ -73,7 +75,8 @@ class Link:
             self._metrics.drop("control_unreachable")
             return False
         finally:
-            self._poll_soon()  # the descriptor is edge-triggered, and sending may have taken the edge
+            if not self._polling:
+                self._poll_soon()  # the descriptor is edge-triggered, and sending may have taken the edge
         return True
 
     def close(self) -> None:
@@ -93,28 +96,23 @@ class Link:
 
     def _poll(self) -> None:
         self._scheduled = False
-        if not self._watched:
-            return
-        self._read_monitor()
-        for _ in range(_BATCH):
-            try:
+        self._polling = True
+        try:
+            for _ in range(_BATCH):
+                if not self._watched or not _has_message(self._socket):
+                    return
                 frames = self._socket.recv_multipart(zmq.NOBLOCK)
-            except zmq.Again:
-                return
-            if len(frames) == 1:
-                self._on_command(frames[0])
-            else:
-                self._metrics.bad_messages += 1
-            if not self._watched:
-                return  # the command closed us
+                if len(frames) == 1:
+                    self._on_command(frames[0])
+                else:
+                    self._metrics.bad_messages += 1
+        finally:
+            self._polling = False
         self._poll_soon()
 
     def _read_monitor(self) -> None:
-        while True:
-            try:
-                event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))["event"]
-            except zmq.Again:
-                return
+        while self._watched and _has_message(self._monitor):
+            event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))["event"]
             if event not in (zmq.EVENT_HANDSHAKE_SUCCEEDED, zmq.EVENT_DISCONNECTED):
                 continue
             connected = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
@@ -122,3 +120,8 @@ class Link:
                 self.connected = connected
                 log.info("control connected" if connected else "control lost")
                 self._on_change(connected)
+
+
+def _has_message(opened: zmq.Socket[bytes]) -> bool:
+    """Asking costs a third of the exception that receiving raises where there is none."""
+    return bool(int(opened.getsockopt(zmq.EVENTS)) & zmq.POLLIN)

@@ -41,6 +41,8 @@ class ShardProcess:
         self._asyncio = asyncio.get_running_loop()
         self._done = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_due = 0.0
+        """The deadline that the timer is set for, where there is one."""
         self._probe: asyncio.TimerHandle | None = None
         self._heart: asyncio.TimerHandle | None = None
         sockets = open_sockets(config.host, config.udp_port, config.socket_buffer_bytes)
@@ -124,9 +126,12 @@ class ShardProcess:
         """Run what is due and wake up when the next thing is."""
         deadline = self.shard.run_timers(now)
         if self._timer is not None:
+            if deadline == self._timer_due:
+                return
             self._timer.cancel()
             self._timer = None
         if deadline is not None:
+            self._timer_due = deadline
             self._timer = self._asyncio.call_later(max(0.0, deadline - now) + 0.001, self._on_timer)
 
     def _on_command(self, body: bytes) -> None:

@@ -107,12 +107,13 @@ class Bench:
         start = time.perf_counter()
         await client.send("join_room", room_id=room)
         await client.first("new_publisher", lambda message: message["user_id"] == talker)
-        publishing = asyncio.create_task(self._publish(client))
-        consuming = await self._consume(client, talker)
-        async with asyncio.timeout(PATIENCE_S):
-            await consuming.heard
-        heard = time.perf_counter() - start
-        transport, ssrc = await publishing
+        async with asyncio.TaskGroup() as group:
+            publishing = group.create_task(self._publish(client))
+            consuming = await self._consume(client, talker)
+            async with asyncio.timeout(PATIENCE_S):
+                await consuming.heard
+            heard = time.perf_counter() - start
+        transport, ssrc = publishing.result()
         transport.send(speech(ssrc, 0))
         await client.send("leave_room")
         await client.first("room_left")
@@ -143,10 +144,11 @@ class Bench:
         """``count`` joins begun at ``per_s`` a second."""
         loop = asyncio.get_running_loop()
         start, tasks = loop.time(), []
-        for number in range(count):
-            await asyncio.sleep(max(0.0, start + number / per_s - loop.time()))
-            tasks.append(asyncio.create_task(self.join(first + number)))
-        return list(await asyncio.gather(*tasks))
+        async with asyncio.TaskGroup() as group:
+            for number in range(count):
+                await asyncio.sleep(max(0.0, start + number / per_s - loop.time()))
+                tasks.append(group.create_task(self.join(first + number)))
+        return [task.result() for task in tasks]
 
 
 def cpu_s(pid: int) -> float:

@@ -25,6 +25,8 @@ _KEY: Final = 16
 _SALT: Final = 12
 _REPEAT_S: Final = 0.25
 """A lost datagram of the handshake is sent again after this time."""
+_CONSENT_S: Final = 5.0
+"""RFC 7675 5.1: who says nothing for 30 s has gone."""
 
 
 class Identity:
@@ -124,26 +126,20 @@ class Transport(asyncio.DatagramProtocol):
     # ------------------------------------------------------------------------------------------ steps
 
     def _repeat(self) -> None:
-        """Send what has not been answered: the check, then OpenSSL's last flight."""
-        if self.connected.done():
-            return
-        if not self._checked:
-            check = stun.Message(
-                stun.Method.BINDING,
-                stun.Class.REQUEST,
-                attributes={
-                    "USERNAME": f"{self._remote_ufrag}:{self._ufrag}",
-                    "PRIORITY": 1,
-                    "ICE-CONTROLLING": 1,
-                    "USE-CANDIDATE": None,
-                },
-            )
-            check.add_message_integrity(self._remote_pwd.encode())
-            self._transport.sendto(bytes(check), self._server)
+        """Send what has not been answered: the check, then OpenSSL's last flight. Once connected, a check now and then."""
+        if not self._checked or self.connected.done():
+            self._check()
         else:
             self._dtls.DTLSv1_handle_timeout()
             self._flush()
-        self._timer = self._loop.call_later(_REPEAT_S, self._repeat)
+        self._timer = self._loop.call_later(_CONSENT_S if self.connected.done() else _REPEAT_S, self._repeat)
+
+    def _check(self) -> None:
+        username = f"{self._remote_ufrag}:{self._ufrag}"
+        attributes = {"USERNAME": username, "PRIORITY": 1, "ICE-CONTROLLING": 1, "USE-CANDIDATE": None}
+        check = stun.Message(stun.Method.BINDING, stun.Class.REQUEST, attributes=attributes)
+        check.add_message_integrity(self._remote_pwd.encode())
+        self._transport.sendto(bytes(check), self._server)
 
     def _stun_received(self) -> None:
         if not self._checked:
@@ -169,17 +165,22 @@ class Transport(asyncio.DatagramProtocol):
         self._in = Session(Policy(key=keys[_KEY:] + salts[_SALT:], ssrc_type=Policy.SSRC_ANY_INBOUND, srtp_profile=profile))
 
     def _flush(self) -> None:
-        """Each record in a datagram of its own."""
+        """One flight in as few datagrams as 1200 bytes allow, as browsers send it."""
         stream = b""
         try:
             while True:
                 stream += self._dtls.bio_read(16384)
         except SSL.Error:
             pass
-        while stream:
-            end = 13 + int.from_bytes(stream[11:13], "big")
-            self._transport.sendto(stream[:end], self._server)
-            stream = stream[end:]
+        start = end = 0
+        while end < len(stream):
+            record = 13 + int.from_bytes(stream[end + 11 : end + 13], "big")
+            if end + record - start > 1200 and end > start:
+                self._transport.sendto(stream[start:end], self._server)
+                start = end
+            end += record
+        if stream:
+            self._transport.sendto(stream[start:], self._server)
 
 
 class Talker:
