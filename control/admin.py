@@ -21,10 +21,10 @@ from sfu.protocol import RoomId, ShardId, TrackId, UserId
 
 
 class ShardInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """One shard. ``state``: up (takes rooms), resetting, lost, or starting (local, not heard of yet)."""
+    """One shard. ``state``: up (takes rooms), asked (what it holds), resetting, lost, or starting (local, not heard of yet)."""
 
     shard_id: ShardId
-    state: Literal["up", "resetting", "lost", "starting"]
+    state: Literal["up", "asked", "resetting", "lost", "starting"]
     local: bool
     host: str = ""
     pid: int = 0

@@ -9,7 +9,7 @@ import resource
 import socket
 import stat
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -108,7 +108,7 @@ def udp_ports(config: ControlConfig) -> range:
     return range(config.udp_port, config.udp_port + count)
 
 
-def busy_udp_ports(ports: range, bind: list[str]) -> list[int]:
+def busy_udp_ports(ports: Iterable[int], bind: list[str]) -> list[int]:
     """Those of ``ports`` that cannot be bound on ``bind`` (empty: everywhere) because somebody holds them."""
     return [port for port in ports if any(_is_udp_port_busy(host, port) for host in bind or ["0.0.0.0", "::"])]
 
@@ -170,13 +170,6 @@ def shard_endpoint(config: ControlConfig, http_port: int) -> str:
     if len(os.fsencode(path)) > UNIX_PATH_BYTES:
         raise StartError(f"{path} is too long for a socket's name; choose a shorter runtime_dir")
     return f"ipc://{path}"
-
-
-def may_be_left_over(endpoint: str) -> bool:
-    """Whether shards of an earlier control may come to ``endpoint``, asked before it is bound: one that ended in order removes
-    its ipc socket, and its shards before it. Of other endpoints nothing can be known."""
-    path = endpoint.removeprefix("ipc://")
-    return path == endpoint or os.path.exists(path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import structlog
 from control import messages as m
 from control.effects import Attach, Call, Effect, Outcome, Send, Session, Tell
 from control.signaling import Signaling
-from sfu.protocol import Command, ShardId, ShardMessage
+from sfu.protocol import Command, ParticipantState, ShardId, ShardMessage
 
 log = structlog.get_logger("antiphon.dispatch")
 
@@ -120,8 +120,8 @@ class Dispatcher:
 
     # What control.shards reports, in the order in which it happens.
 
-    def shard_up(self, shard: ShardId) -> None:
-        self.apply(self.signaling.shard_up(shard, self._clock()))
+    def shard_up(self, shard: ShardId, held: list[ParticipantState]) -> None:
+        self.apply(self.signaling.shard_up(shard, self._clock(), held))
 
     def shard_lost(self, shard: ShardId) -> None:
         self.apply(self.signaling.shard_lost(shard, self._clock()))

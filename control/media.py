@@ -221,11 +221,7 @@ class Media:
     def _track_published(self, participant: Participant, event: p.TrackPublished) -> list[Effect]:
         participant.has_publisher = True
         participant.track_id = event.track_id
-        announcement = m.NewPublisher(user_id=participant.user_id, username=participant.username)
-        return [
-            Send(self._sessions.of([participant]), m.AudioPublished(track_id=event.track_id)),
-            self._sessions.to_others(participant, announcement),
-        ]
+        return self._sessions.track_up(participant, event.track_id)
 
     def _publisher_closed(self, room: Room, participant: Participant, event: p.PublisherClosed) -> list[Effect]:
         participant.track_id = None

@@ -1,7 +1,7 @@
 """The local shards: started with control, watched, started again when they die, ended with control.
 
-Owns the child processes. Each is a session of its own (setsid), so that Ctrl-C in the terminal reaches only control, which then
-ends them in order.
+Owns the child processes, and in their place those that an earlier control has left behind and this one goes on with (control/leftover.py).
+Each is a session of its own (setsid), so that Ctrl-C in the terminal reaches only control, which then ends them in order.
 """
 
 from __future__ import annotations
@@ -30,6 +30,19 @@ class Links(Protocol):
     def lost(self, shard: ShardId, reason: str, *, gone: bool) -> None: ...
 
 
+class Process(Protocol):
+    """What of a process is needed here, whoever has started it."""
+
+    pid: int
+
+    @property
+    def returncode(self) -> int | None: ...
+
+    def send_signal(self, number: int, /) -> None: ...
+
+    async def wait(self) -> int: ...
+
+
 class LocalShards:
     """``count`` processes; ``command(i)`` is the command line of shard i. Their output is control's.
 
@@ -47,7 +60,8 @@ class LocalShards:
         self._command = command
         self._stopping = asyncio.Event()
         self._ending = signal.SIGTERM
-        self._processes: dict[ShardId, asyncio.subprocess.Process] = {}
+        self._processes: dict[ShardId, Process] = {}
+        self._adopted: dict[ShardId, Process] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -59,6 +73,15 @@ class LocalShards:
     def _start_up_to(self, count: int) -> None:
         for index, shard in list(enumerate(self.shard_ids))[len(self._tasks) : count]:
             self._tasks.append(asyncio.create_task(self._keep(index, shard)))
+
+    def adopt(self, shard: ShardId, process: Process) -> None:
+        """Go on with a shard that runs already. To be called before it would be started."""
+        self._adopted[shard] = self._processes[shard] = process
+
+    @property
+    def adopted(self) -> set[ShardId]:
+        """Those that ran before this control, and have not been started again."""
+        return set(self._adopted)
 
     def pid(self, shard: ShardId) -> int | None:
         """Of the last process that was started for a shard; None before."""
@@ -101,6 +124,7 @@ class LocalShards:
         backoff = FIRST_BACKOFF_S
         while not self._stopping.is_set():
             since = loop.time()
+            adopted = shard in self._adopted
             try:
                 status = await self._run(index, shard)
             except OSError as error:  # the machine is short of memory, processes or files, which passes
@@ -110,7 +134,7 @@ class LocalShards:
                 continue
             if self._stopping.is_set():
                 return
-            if not self.started:
+            if not self.started and not adopted:
                 if not self.died_at_start.done():
                     self.died_at_start.set_result((shard, status))
                 return
@@ -125,10 +149,14 @@ class LocalShards:
             await asyncio.wait_for(self._stopping.wait(), seconds)
 
     async def _run(self, index: int, shard: ShardId) -> int:
-        process = await asyncio.create_subprocess_exec(*self._command(index), stdin=asyncio.subprocess.DEVNULL, start_new_session=True)
+        process = self._adopted.get(shard)
+        if process is None:
+            command = self._command(index)
+            process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.DEVNULL, start_new_session=True)
         self._processes[shard] = process
         if self._stopping.is_set():  # asked to end while it was being started
             self._signal(shard, self._ending)
         status = await process.wait()
+        self._adopted.pop(shard, None)
         self._links.lost(shard, "its process ended", gone=True)
         return status

@@ -71,10 +71,10 @@ class Resumes:
         self.adopt(session, [])
         self._waiting.pop(session, None)
 
-    def wait(self, session: Session, now: float) -> bool:
-        """Keep a session that has lost its socket. False if too many wait already."""
+    def wait(self, session: Session, now: float, *, always: bool = False) -> bool:
+        """Keep a session that has lost its socket. False if too many wait already, unless it is kept ``always``."""
         self._waiting.pop(session, None)
-        if len(self._waiting) >= self._most:
+        if len(self._waiting) >= self._most and not always:
             self.crowded_out += 1
             return False
         self._waiting[session] = now

@@ -89,9 +89,9 @@ class Rooms:
     def get(self, room_id: RoomId) -> Room | None:
         return self._rooms.get(room_id)
 
-    def create(self, now: float) -> Room:
-        """A room with an unguessable id, idle until somebody joins."""
-        room = Room(RoomId(str(uuid.uuid4())), idle_since=now)
+    def create(self, now: float, room_id: RoomId | None = None) -> Room:
+        """A room, idle until somebody joins. ``room_id``: default is a new and unguessable one."""
+        room = Room(room_id or RoomId(str(uuid.uuid4())), idle_since=now)
         self._rooms[room.room_id] = room
         return room
 

@@ -12,7 +12,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
 from typing import Any, Final, cast
 
@@ -31,7 +31,6 @@ from control.binding import (
     StartError,
     bind_http,
     busy_udp_ports,
-    may_be_left_over,
     raise_file_limit,
     runtime_dir,
     shard_addresses,
@@ -42,6 +41,7 @@ from control.binding import (
 from control.config import ControlConfig, is_loopback, shard_count
 from control.dispatch import Dispatcher
 from control.files import Files, read_files
+from control.leftover import LeftOvers, origin_of
 from control.metrics import registry
 from control.processes import LocalShards
 from control.reachability import Reachability
@@ -54,11 +54,6 @@ from sfu.protocol import Hello
 
 log = structlog.get_logger("antiphon.serve")
 
-LEFT_OVER_SEEN_S: Final = 5.0
-"""A shard that was left behind looks for control once a second (sfu/link.py) and says Hello to the next one within this time."""
-LEFT_OVER_ENDED_S: Final = 35.0
-"""It ends when it is told to, or else by itself: after its orphan timeout (30 s)."""
-PORTS_POLL_S: Final = 0.1
 TICK_S: Final = 1.0
 """How often what has no event of its own is looked after: idle rooms, the certificate's files, new shards' addresses."""
 
@@ -159,49 +154,56 @@ class Control:
         shards = Shards(dispatcher, ShardTimes(config.command_timeout_ms / 1000, config.heartbeat_timeout_ms / 1000))
         dispatcher.shards = shards
         ports = udp_ports(config)
-        endpoint, left_over = self._bind_shards(shards)
-        local = LocalShards(shards, shard_count(config), lambda index: shard_command(config, self._file, self._addresses, endpoint, index))
+        endpoint = self._bind_shards(shards)
+        commands = [self._shard_command(endpoint, index) for index in range(shard_count(config))]
+        local = LocalShards(shards, len(commands), lambda index: commands[index])
+        left_over = LeftOvers(endpoint, {shard: command[-1] for shard, command in zip(local.shard_ids, commands, strict=True)})
         shards.on_silent = local.kill
-        shards.is_left_over = lambda hello: _is_left_over(hello, local, ports)
+        shards.admits = lambda hello: _admits(hello, local, left_over)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             loop.add_signal_handler(number, self._on_signal, local)
         try:
-            await self._wait_for_ports(shards, ports, left_over)
+            await self._until_stopped(left_over.settle(config.stop_timeout_s))
             if not self._stop.is_set():
+                self._check_ports(ports, local)
                 local.start()
             if await self._all_up(shards, local):
                 local.started = True
                 await self._serve(dispatcher, shards, local)
         finally:
             shards.stopping = True
+            left_over.close()
             await local.stop(config.stop_timeout_s)
             await shards.stop()
 
-    async def _wait_for_ports(self, shards: Shards, ports: range, left_over: bool) -> None:
-        """Return when the UDP ports are free, or when told to stop. Only for shards of an earlier control there is waiting.
+    async def _until_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do ``work``, or as much of it as there is time for before a signal comes."""
+        tasks = [asyncio.create_task(work), asyncio.create_task(self._stop.wait())]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+        for result in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(result, Exception):
+                raise result
 
-        ``left_over``: there may be such; :class:`Shards` tells them to end, and says so.
-        Raises :class:`StartError` where somebody else has a port.
-        """
-        loop = asyncio.get_running_loop()
-        began = loop.time()
-        while busy := busy_udp_ports(ports, self._addresses.bind):
-            waited = loop.time() - began
-            others = [port for port in busy if port not in shards.left_over_ports]
-            if (others and (not left_over or waited > LEFT_OVER_SEEN_S)) or waited > LEFT_OVER_ENDED_S:
-                raise StartError(f"UDP port {(others or busy)[0]} is already in use; choose other ports with --udp-port")
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._stop.wait(), PORTS_POLL_S)
-                return
+    def _check_ports(self, ports: range, local: LocalShards) -> None:
+        """Raises :class:`StartError` where somebody has the UDP port of a shard that is to be started."""
+        running = [int(shard) for shard in local.adopted]
+        busy = busy_udp_ports([port for index, port in enumerate(ports) if index not in running], self._addresses.bind)
+        if busy:
+            raise StartError(f"UDP port {busy[0]} is already in use; choose other ports with --udp-port")
 
-    def _bind_shards(self, shards: Shards) -> tuple[str, bool]:
-        """Listen for shards; the endpoint in use, and whether shards of an earlier control may come to it."""
+    def _shard_command(self, endpoint: str, index: int) -> list[str]:
+        command = shard_command(self._config, self._file, self._addresses, endpoint, index)
+        return [*command, "--origin", origin_of(command, os.environ, self._file)]
+
+    def _bind_shards(self, shards: Shards) -> str:
+        """Listen for shards; the endpoint in use."""
         endpoint = shard_endpoint(self._config, self._port)
         if endpoint.startswith("ipc://"):
             runtime_dir(self._config)
-        left_over = may_be_left_over(endpoint)
         try:
-            return shards.start(endpoint), left_over
+            return shards.start(endpoint)
         except zmq.ZMQError as error:
             raise StartError(f"cannot listen for shards on {endpoint}: {error.strerror}; choose another shard_endpoint") from None
 
@@ -294,11 +296,16 @@ class Control:
         print("\n".join(lines), flush=True)
 
 
-def _is_left_over(hello: Hello, local: LocalShards, ports: range) -> bool:
-    """Whether a shard has the name of a local one and is another process, or has a port that a local one is to get."""
-    if hello.shard_id in local.shard_ids:
-        return hello.pid != local.pid(hello.shard_id)
-    return not local.started and hello.udp_port in ports and hello.host == socket.gethostname()
+def _admits(hello: Hello, local: LocalShards, left_over: LeftOvers) -> bool:
+    """Whether a shard is of use: a local one, as which one of an earlier control counts that fits, or one that joins from elsewhere."""
+    if hello.shard_id not in local.shard_ids:
+        return not hello.origin  # otherwise it is the local one of a control that had more of them
+    if hello.host != socket.gethostname():
+        return False
+    process = left_over.claim(hello)
+    if process is not None:
+        local.adopt(hello.shard_id, process)
+    return hello.pid == local.pid(hello.shard_id)
 
 
 def http_config(app: Starlette, message_bytes: int, tls: Tls | None = None) -> uvicorn.Config:

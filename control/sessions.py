@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import uuid
 from collections import Counter
 from collections.abc import Iterable
@@ -11,6 +12,7 @@ from typing import Final, TypedDict
 import msgspec
 import structlog
 
+from control import kept
 from control import messages as m
 from control.effects import Effect, Outcome, Refused, Send, Session, Tell, Unanswered
 from control.resume import Resumes
@@ -52,13 +54,14 @@ class Limits:
 
 
 class Sessions:
-    """The state of all signaling. ``errors``: errors sent, by code."""
+    """The state of all signaling. ``errors``: errors sent, by code; ``instance``: tells this control process from earlier ones."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self.rooms = Rooms()
         self.resumes = Resumes(limits.resume_grace_s, limits.sockets)
         self.errors: Counter[str] = Counter()
+        self.instance = secrets.token_hex(8)
         self._by_user: dict[p.UserId, Session] = {}
 
     def register(self, session: Session, username: str) -> p.UserId:
@@ -66,6 +69,19 @@ class Sessions:
         session.username = username
         self._by_user[session.user_id] = session
         return session.user_id
+
+    def take_in(self, session: Session, known: kept.Kept, now: float) -> None:
+        """A session of an earlier control, which has lost its socket with that."""
+        assert session.user_id is not None
+        self._by_user[session.user_id] = session
+        self.resumes.adopt(session, list(known.tokens))
+        self.resumes.wait(session, now, always=True)
+
+    def join(self, session: Session, room_id: p.RoomId) -> p.JoinRoom:
+        """The command that makes a registered client known on its room's shard, or renews what that keeps of it."""
+        assert session.user_id is not None
+        known = kept.encode(kept.Kept(control=self.instance, grants=session.grants, tokens=session.tokens))
+        return p.JoinRoom(**UNSENT, room_id=room_id, user_id=session.user_id, username=session.username, session=known)
 
     def unregister(self, session: Session) -> None:
         session.closed = True
@@ -126,10 +142,18 @@ class Sessions:
         if shard is None:
             return []
         room_id, user_id = participant.room_id, participant.user_id
-        effects: list[Effect] = [Tell(shard, p.JoinRoom(**UNSENT, room_id=room_id, user_id=user_id, username=participant.username))]
+        effects: list[Effect] = [Tell(shard, self.join(session, room_id)) for session in self.of([participant])]
         if participant.muted:
             effects.append(Tell(shard, p.SetMuted(**UNSENT, room_id=room_id, user_id=user_id, muted=True)))
         return effects
+
+    def track_up(self, participant: Participant, track_id: p.TrackId) -> list[Effect]:
+        """What is told when a participant's track can be heard."""
+        announcement = m.NewPublisher(user_id=participant.user_id, username=participant.username)
+        return [
+            Send(self.of([participant]), m.AudioPublished(track_id=track_id)),
+            self.to_others(participant, announcement),
+        ]
 
     def settled(
         self, session: Session, participant: Participant, shard: p.ShardId, outcome: Outcome, request: Request

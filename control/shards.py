@@ -3,15 +3,15 @@
 Owns the socket and one :class:`ShardLink` per shard id. It must not know rooms or clients: what shards say about those goes to
 the :class:`Listener`. A link is
 
-    unknown ── Hello ──▶ resetting ── Reset answered ──▶ up ── silent, Goodbye, process dead ──▶ lost ── heard again ──▶ resetting
-                              ▲──────────────────── Hello of another instance ──────────┘
+    unknown ── Hello ──▶ asked ── its account is here ──▶ up ── silent, Goodbye, process dead ──▶ lost ── heard again ──▶ asked
+                         ▲ │                              │
+                         │ └─ gives none ─▶ resetting ─▶ up (empty)
+                         └── Hello again, a command that frees something cannot be sent ──┘
 
-A shard says Hello once for each connection that it makes. So a second Hello of an instance that is up means that its connection
-broke, and with it went, without a trace, whatever was under way in either direction. Then, and when a command that frees something
-cannot be sent, the shard is lost though alive: its rooms are moved, and it starts again empty.
-
-Every shard is reset before it is used, so a shard that still holds rooms of an earlier control starts empty; what it said
-before its Reset was answered is about those rooms and is discarded.
+The shards own the truth of what is in rooms, so each is asked for its account (:class:`sfu.protocol.State`) before it is used: a control
+that has just started finds the rooms of the one before it. A shard says Hello once for each connection that it makes, so a second Hello of
+one instance means that its connection broke, and with it went, without a trace, whatever was under way in either direction: it is asked
+again, and the listener compares. What a shard says before it has given its account is part of that, and is discarded.
 """
 
 from __future__ import annotations
@@ -47,7 +47,8 @@ DISCARD_REASONS: Final = ("frames", "undecodable", "impostor", "protocol", "too_
 class Listener(Protocol):
     """Who is told, in the order in which it happens."""
 
-    def shard_up(self, shard: p.ShardId) -> None: ...
+    def shard_up(self, shard: p.ShardId, held: list[p.ParticipantState]) -> None:
+        """The shard takes commands. ``held``: all that it has in its rooms. Told again whenever control may have missed something."""
 
     def shard_lost(self, shard: p.ShardId) -> None: ...
 
@@ -64,14 +65,18 @@ class _Pending:
 class ShardLink:
     """What is known of one shard.
 
-    ``heard_at``: event loop clock, seconds; ``gone``: this instance has ended for certain, later words of it were under way.
+    ``heard_at``: event loop clock, seconds; ``gone``: this instance has ended for certain, later words of it were under way;
+    ``known_up``: the listener takes it for alive; ``account``: what has come so far of the answer to the request ``asked``.
     """
 
     shard_id: p.ShardId
     hello: p.Hello
-    state: Literal["resetting", "up", "lost"]
+    state: Literal["asked", "resetting", "up", "lost"]
     heard_at: float
     gone: bool = False
+    known_up: bool = False
+    account: list[p.ParticipantState] = field(default_factory=list)
+    asked: p.RequestId | None = None
     heartbeat: p.Heartbeat | None = None
     pending: dict[p.RequestId, _Pending] = field(default_factory=dict)
 
@@ -89,9 +94,9 @@ class Shards:
 
     ``discarded``: messages that were not acted on, by reason: ``frames`` (not [id, body]), ``undecodable``, ``impostor`` (the
     body names another shard than the socket), ``protocol``, ``too_many``, ``stale`` (an instance that is not the known one, or
-    said before a Reset), ``late`` (an answer after its deadline). ``unanswered``: commands given up at their deadline. ``times`` may
-    be replaced at any time. ``stopping``: control ends, and so do the shards: no loss. ``is_left_over``: whether who says Hello is
-    a shard that an earlier control has left behind; it is told to end. ``left_over_ports``: the UDP ports of those.
+    said before its account was complete), ``late`` (an answer after its deadline). ``unanswered``: commands given up at their deadline.
+    ``times`` may be replaced at any time. ``stopping``: control ends, and so do the shards: no loss. ``admits``: whether a shard that says
+    Hello is to be used; one that is not is told to end.
     """
 
     def __init__(self, listener: Listener, times: ShardTimes) -> None:
@@ -99,8 +104,7 @@ class Shards:
         self.discarded: Counter[str] = Counter()
         self.unanswered = 0
         self.stopping = False
-        self.is_left_over: Callable[[p.Hello], bool] = lambda hello: False
-        self.left_over_ports: set[int] = set()
+        self.admits: Callable[[p.Hello], bool] = lambda hello: True
         self.on_silent: Callable[[p.ShardId], None] = lambda shard: None
         self._listener = listener
         self.times = times
@@ -157,7 +161,7 @@ class Shards:
     def tell(self, shard: p.ShardId, command: p.Command) -> None:
         """Send a command whose answer changes nothing; a shard that is not up holds nothing that it could be about.
 
-        One that cannot be sent would leave things behind on the shard for ever: it is given up and reset instead.
+        One that cannot be sent would leave things behind on the shard for ever: it is asked what it holds as soon as it is heard.
         """
         link = self.links.get(shard)
         if link is not None and link.state == "up":
@@ -173,7 +177,7 @@ class Shards:
         link.gone = link.gone or gone
         if link.state == "lost":
             return
-        was_up = link.state == "up"
+        was_up, link.known_up = link.known_up, False
         link.state = "lost"
         if not self.stopping:
             log.warning("shard lost", shard=shard, reason=reason)
@@ -183,9 +187,10 @@ class Shards:
         self._changed.set()
 
     def _lost_touch(self, link: ShardLink, reason: str) -> None:
-        """What this shard holds is no longer known, though it lives: it is reset at its next sign of life."""
+        """What this shard holds is no longer known for certain, though it lives."""
         if link.state == "up" and self.links.get(link.shard_id) is link:
-            self.lost(link.shard_id, reason, gone=False)
+            log.warning("shard is asked what it holds", shard=link.shard_id, reason=reason)
+            self._ask(link)
 
     def _call(self, link: ShardLink, command: p.Command, then: Callable[[Outcome], None], seconds: float | None = None) -> bool:
         """Whether it was sent; if not, ``then`` has been called."""
@@ -277,17 +282,16 @@ class Shards:
         link.heard_at = asyncio.get_running_loop().time()
         self._settle(pending, message.result if isinstance(message, p.Reply) else Refused(message.code, message.message))
 
-    def _end_left_over(self, hello: p.Hello) -> None:
-        self.left_over_ports.add(hello.udp_port)
+    def _end(self, hello: p.Hello) -> None:
         self._last_request += 1
         deadline = int((time.time() + self.times.command_s) * 1000)
         shutdown = p.Shutdown(request_id=p.RequestId(self._last_request), deadline_unix_ms=deadline)
         problem = self._send(hello.shard_id, p.encode(shutdown))
-        log.warning("shard of an earlier start told to end", shard=hello.shard_id, pid=hello.pid, host=hello.host, problem=problem)
+        log.warning("shard is of no use here and told to end", shard=hello.shard_id, pid=hello.pid, host=hello.host, problem=problem)
 
     def _hello(self, hello: p.Hello) -> None:
-        if self.is_left_over(hello):
-            self._end_left_over(hello)
+        if not self.admits(hello):
+            self._end(hello)
             return
         if hello.protocol != p.PROTOCOL_VERSION:
             self.discarded["protocol"] += 1
@@ -300,16 +304,16 @@ class Shards:
         now = asyncio.get_running_loop().time()
         if link is not None and link.hello.instance == hello.instance:
             if not link.gone:
-                self._lost_touch(link, "its connection broke")
-                self._heard(link, now)
+                link.heard_at = now
+                self._ask(link)  # its connection broke
             return
         if link is not None:
             self.lost(hello.shard_id, "it was started again", gone=True)
-        self.links[hello.shard_id] = link = ShardLink(hello.shard_id, hello, "resetting", now)
-        self._reset(link)
+        self.links[hello.shard_id] = link = ShardLink(hello.shard_id, hello, "asked", now)
+        self._ask(link)
 
     def _said(self, shard: p.ShardId, message: p.ShardMessage) -> None:
-        """A heartbeat, an event or a goodbye."""
+        """A heartbeat, an event, a part of an account, or a goodbye."""
         assert not isinstance(message, p.Hello | p.Reply | p.Failed)
         link = self.links.get(shard)
         if link is None or link.gone or link.hello.instance != message.instance:
@@ -321,28 +325,56 @@ class Shards:
             case p.Heartbeat():
                 link.heartbeat = message
                 self._heard(link, asyncio.get_running_loop().time())
-            case _ if link.state == "up":
+            case p.State() if link.state == "asked" and message.request_id == link.asked:
+                link.account += message.participants
+            case _ if link.state == "up" and not isinstance(message, p.State):
                 link.heard_at = asyncio.get_running_loop().time()
                 self._listener.shard_event(message)
             case _:
                 self.discarded["stale"] += 1
 
     def _heard(self, link: ShardLink, now: float) -> None:
-        """A sign of life. One that was given up comes back empty; one whose Reset was not answered is asked again."""
+        """A sign of life. One that was given up, or whose answer did not come, is asked (again)."""
         link.heard_at = now
-        if link.state == "lost" or (link.state == "resetting" and not link.pending):
-            link.state = "resetting"
-            self._reset(link)
+        if link.state == "lost" or (link.state != "up" and not link.pending):
+            self._ask(link)
+
+    def _ask(self, link: ShardLink) -> None:
+        """Let the shard say what it holds. Until it has, it is told nothing else, and what was under way is settled by its account."""
+        link.state = "asked"
+        self._fail_all(link, "its connection was interrupted")
+        link.account = []
+
+        def then(outcome: Outcome) -> None:
+            if link.state != "asked" or self.links.get(link.shard_id) is not link:
+                return
+            if isinstance(outcome, p.Reported) and outcome.entries == len(link.account):
+                self._up(link)
+            elif not isinstance(outcome, Unanswered):
+                log.error("shard gives no account of its rooms: it is emptied", shard=link.shard_id, outcome=outcome)
+                self._reset(link)
+
+        # Its number is known before the call: the first part of the account may be here with the answer.
+        link.asked = p.RequestId(self._last_request + 1)
+        self._call(link, p.ReportState(request_id=p.RequestId(0), deadline_unix_ms=0), then)
 
     def _reset(self, link: ShardLink) -> None:
+        link.state = "resetting"
+        link.account = []
+
         def then(outcome: Outcome) -> None:
             if isinstance(outcome, p.Done) and link.state == "resetting" and self.links.get(link.shard_id) is link:
-                link.state = "up"
-                log.info("shard up", shard=link.shard_id, pid=link.hello.pid, udp_port=link.hello.udp_port)
-                self._listener.shard_up(link.shard_id)
-                self._changed.set()
+                self._up(link)
 
         self._call(link, p.Reset(request_id=p.RequestId(0), deadline_unix_ms=0), then)
+
+    def _up(self, link: ShardLink) -> None:
+        held, link.account = link.account, []
+        link.state = "up"
+        link.known_up = True
+        log.info("shard up", shard=link.shard_id, pid=link.hello.pid, udp_port=link.hello.udp_port, entries=len(held))
+        self._listener.shard_up(link.shard_id, held)
+        self._changed.set()
 
     async def _watch(self) -> None:
         """Give up shards that say nothing. A control that was itself held up gives them time to be heard first."""

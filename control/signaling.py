@@ -15,6 +15,7 @@ from collections.abc import Callable
 import structlog
 
 from control import messages as m
+from control.adoption import Adoption
 from control.effects import Call, Effect, Outcome, Refused, Send, Session, Tell, Unanswered
 from control.grants import Gate, OpenGate, Unauthorized
 from control.media import Media
@@ -105,11 +106,12 @@ class Signaling:
 
     # ------------------------------------------------------------------------------------------ from the shards
 
-    def shard_up(self, shard: p.ShardId, now: float) -> list[Effect]:
-        """A shard takes rooms; those that lost theirs and found no other are placed now."""
+    def shard_up(self, shard: p.ShardId, now: float, held: list[p.ParticipantState] | None = None) -> list[Effect]:
+        """A shard takes rooms, and this is what it holds. Rooms that lost theirs and found no other are placed now."""
         self._live.add(shard)
+        effects = Adoption(self.sessions, shard, held or []).run(now)
         homeless = [room for room in self.rooms if room.shard is None and room.participants]
-        return [effect for room in homeless for effect in self._move(room, "shard_lost")]
+        return [*effects, *(effect for room in homeless for effect in self._move(room, "shard_lost"))]
 
     def shard_lost(self, shard: p.ShardId, now: float) -> list[Effect]:
         """A shard is gone with all that it held: its rooms are placed again, people stay in them."""
@@ -118,8 +120,6 @@ class Signaling:
         for room in self.rooms.on_shard(shard):
             log.warning("room lost its shard", room=room.room_id, shard=shard, participants=len(room.participants))
             self.rooms.place(room, None)
-            for participant in room.participants.values():
-                participant.forget_media()
             effects += self._move(room, "shard_lost")
         return effects
 
@@ -172,7 +172,9 @@ class Signaling:
         if participant is None:
             return resumed(former, session, registered, None)
         room = self.sessions.room_of(participant)
-        return [*resumed(former, session, registered, room), *self.media.subscriptions.resumed(participant, room.shard)]
+        told = [*resumed(former, session, registered, room), *self.media.subscriptions.resumed(participant, room.shard)]
+        # The shard learns the new token first: control may die as soon as it has been told to the client.
+        return [*self.sessions.rejoin(participant), *told]
 
     def _create_room(self, session: Session, now: float) -> list[Effect]:
         if session.participant is not None:
@@ -220,8 +222,7 @@ class Signaling:
                 undo()
             return effects
 
-        join = p.JoinRoom(**UNSENT, room_id=room.room_id, user_id=user_id, username=session.username)
-        return [Call(shard, join, then)]
+        return [Call(shard, self.sessions.join(session, room.room_id), then)]
 
     def _entered(self, session: Session, room: Room, shard: p.ShardId, outcome: Outcome, request: str, now: float) -> list[Effect]:
         user_id = session.user_id
@@ -278,6 +279,8 @@ class Signaling:
         self.rooms.place(room, least_loaded({shard: self.rooms.load(shard) for shard in self._live}))
         if room.shard is None:
             return []
+        for participant in room.participants.values():
+            participant.forget_media()  # not before: without a live shard the lost one may come back with everything
         log.info("room placed again", room=room.room_id, shard=room.shard, participants=len(room.participants))
         joins = [effect for participant in room.participants.values() for effect in self.sessions.rejoin(participant)]
         return [*joins, self.sessions.to_room(room, m.RoomMoved(reason=reason))]

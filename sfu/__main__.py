@@ -20,6 +20,7 @@ from sfu.errors import ShardError
 @click.option("--config", "file", metavar="FILE", type=click.Path(path_type=Path), help="TOML file; its section [shard] is read.")
 @click.option("--control", metavar="ENDPOINT", help="ZeroMQ endpoint of control, ipc://PATH or tcp://HOST:PORT.")
 @click.option("--shard-id", metavar="NAME", help="Name of this shard, unique at its control.  [default: 0]")
+@click.option("--origin", hidden=True)  # for control, which starts shards with it
 @click.option("--host", metavar="ADDR[,ADDR]", help="Addresses to bind, one per family.  [default: all]")
 @click.option("--udp-port", metavar="PORT", help="UDP port of all media; 0: any free one.  [default: 40000]")
 @click.option("--advertise", metavar="ADDR[,ADDR]", help="Addresses told to browsers for media.  [default: all of this host]")

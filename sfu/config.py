@@ -64,6 +64,11 @@ class ShardConfig(BaseSettings):
     shard_id: str = Field(
         default="0", min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$", description="name of this shard, unique at its control"
     )
+    origin: str = Field(
+        default="",
+        max_length=200,
+        description="what control has started this shard with, so that the next control knows it; set by control",
+    )
     host: Hosts = Field(
         default=(), description="addresses that the UDP port is bound to, at most one per family; empty for all addresses of both families"
     )

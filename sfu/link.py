@@ -1,8 +1,8 @@
 """ZeroMQ adapter of a shard: one DEALER to control, watched by the event loop.
 
 It knows frames and whether control is connected; what the messages mean is sfu/shard.py's business. Nothing waits in here:
-what cannot be sent now is counted and gone. Hello and Heartbeat tell control which process this is and how much it holds, not who is in
-its rooms: a control that meets it for the first time, or again after giving it up, empties it with Reset.
+what cannot be sent now is counted and gone. A control that hears Hello, because it is new or the connection broke, asks for the State of
+the rooms and goes on from there.
 """
 
 from __future__ import annotations

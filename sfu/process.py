@@ -172,6 +172,7 @@ class ShardProcess:
                 addresses=list(self.addresses),
                 srtp=self.loop.srtp_implementation,
                 scheduling=self.loop.scheduling,
+                origin=self.config.origin,
             )
         )
 

@@ -35,7 +35,7 @@ TrackId = NewType("TrackId", str)
 RequestId = NewType("RequestId", int)
 """Number of one command, unique within a control process."""
 
-PROTOCOL_VERSION: Final = 1
+PROTOCOL_VERSION: Final = 2
 """Raised on every change that an older peer could not decode. :class:`Hello` carries it; control refuses another one."""
 
 MAX_MESSAGE_BYTES: Final = 256 * 1024
@@ -61,11 +61,16 @@ class _Command(_Message, frozen=True, kw_only=True):
 
 
 class JoinRoom(_Command, frozen=True, kw_only=True, tag="join_room"):
-    """Makes the participant known; opens the room if it is the first. Answer: :class:`Done`. Repeating it is harmless."""
+    """Makes the participant known; opens the room if it is the first. Answer: :class:`Done`. Repeating it is harmless.
+
+    ``username`` and ``session`` are kept for control, which learns them back from :class:`State`; the last ones count. The shard never
+    reads ``session``: it is whatever control needs to go on with this participant.
+    """
 
     room_id: RoomId
     user_id: UserId
     username: str
+    session: bytes = b""
 
 
 class LeaveRoom(_Command, frozen=True, kw_only=True, tag="leave_room"):
@@ -193,8 +198,13 @@ class SetMuted(_Command, frozen=True, kw_only=True, tag="set_muted"):
     muted: bool
 
 
+class ReportState(_Command, frozen=True, kw_only=True, tag="report_state"):
+    """Say who and what is in the rooms: control is new, or has lost touch. Answer: :class:`Reported`, after as many :class:`State` as it
+    takes. What the shard says from then on is about what has changed since."""
+
+
 class Reset(_Command, frozen=True, kw_only=True, tag="reset"):
-    """Frees every room. Sent to a shard that holds rooms which control does not know. Answer: :class:`Done`."""
+    """Frees every room. Sent to a shard that cannot give an account of its rooms. Answer: :class:`Done`."""
 
 
 class Shutdown(_Command, frozen=True, kw_only=True, tag="shutdown"):
@@ -217,6 +227,7 @@ Command = (
     | RepeatOffer
     | RestartIce
     | SetMuted
+    | ReportState
     | Reset
     | Shutdown
 )
@@ -236,7 +247,13 @@ class Offer(_Message, frozen=True, kw_only=True, tag="offer"):
     candidates: list[str]
 
 
-Result = Done | Offer
+class Reported(_Message, frozen=True, kw_only=True, tag="reported"):
+    """The end of an account. ``entries``: how many the :class:`State` messages before it had in all."""
+
+    entries: int
+
+
+Result = Done | Offer | Reported
 
 
 class Reply(_Message, frozen=True, kw_only=True, tag="reply"):
@@ -261,7 +278,7 @@ class Hello(_Message, frozen=True, kw_only=True, tag="hello"):
 
     ``udp_port``: the port in use; ``addresses``: those put into SDP; ``srtp``: what protects AES-GCM packets, ``evp``
     or ``libsrtp`` (see forwarding/README.md); ``scheduling``: of the forwarding thread, ``realtime`` or
-    ``nice N``.
+    ``nice N``; ``origin``: what the shard was started with (sfu/config.py), empty for one that control did not start.
     """
 
     shard_id: ShardId
@@ -274,6 +291,41 @@ class Hello(_Message, frozen=True, kw_only=True, tag="hello"):
     addresses: list[str]
     srtp: str
     scheduling: str
+    origin: str = ""
+
+
+class ConsumerState(msgspec.Struct, frozen=True, kw_only=True):
+    """One consumer of a participant, connected or not."""
+
+    consumer_id: ConsumerId
+    publisher_user_id: UserId
+
+
+class ParticipantState(msgspec.Struct, frozen=True, kw_only=True):
+    """One participant as the shard knows it. ``username`` and ``session``: of its last :class:`JoinRoom`; ``has_publisher``: a connection
+    was offered; ``track_id``: of its track, if that can be consumed; ``has_subscription``: a subscriber connection was offered;
+    ``consumers``: those on connections of their own; ``subscribed``: those on the subscriber connection."""
+
+    room_id: RoomId
+    user_id: UserId
+    username: str
+    session: bytes
+    muted: bool
+    has_publisher: bool
+    track_id: TrackId | None
+    has_subscription: bool
+    consumers: list[ConsumerState]
+    subscribed: list[ConsumerState]
+
+
+class State(_Message, frozen=True, kw_only=True, tag="state"):
+    """A part of the answer to the :class:`ReportState` ``request_id``: so many participants as fit into one message, in the order in which
+    they came. One with more consumers than fit has several entries, which differ in nothing else."""
+
+    shard_id: ShardId
+    instance: str
+    request_id: RequestId
+    participants: list[ParticipantState]
 
 
 class ShardTables(msgspec.Struct, frozen=True, kw_only=True):
@@ -421,6 +473,7 @@ ShardMessage = (
     Reply
     | Failed
     | Hello
+    | State
     | Heartbeat
     | TrackPublished
     | PublisherClosed

@@ -26,6 +26,7 @@ from sfu.protocol import (
     RoomId,
     ShardId,
     ShardMessage,
+    TrackId,
     TrackPublished,
     UserId,
 )
@@ -42,11 +43,13 @@ class Participant:
     """One person in the room.
 
     ``consumers``: what this person hears on connections of their own; ``subscription``: the connection for the whole room, ``revision``:
-    of its last offer, ``unwanted``: who is not to be heard on it.
+    of its last offer, ``unwanted``: who is not to be heard on it; ``username``, ``session``: kept for control.
     """
 
     def __init__(self, user_id: UserId, now: float) -> None:
         self.user_id = user_id
+        self.username = ""
+        self.session = b""
         self.muted = False
         self.publisher: Publisher | None = None
         self.consumers: dict[ConsumerId, Consumer] = {}
@@ -54,6 +57,13 @@ class Participant:
         self.revision = 0
         self.unwanted: set[UserId] = set()
         self.joined_at = now
+
+    @property
+    def track_id(self) -> TrackId | None:
+        """Of its track that can be consumed."""
+        if self.publisher is None or not self.publisher.announced:
+            return None
+        return next((track.id for track in self.publisher.tracks if track.active), None)
 
 
 class ShardContext:
@@ -107,10 +117,12 @@ class Room:
 
     # ------------------------------------------------------------------------------------------------- participants
 
-    def join(self, user_id: UserId, now: float) -> None:
+    def join(self, user_id: UserId, username: str, session: bytes, now: float) -> None:
         if user_id not in self.participants:
             self.participants[user_id] = Participant(user_id, now)
             self._log.info("joined", user=user_id)
+        participant = self.participants[user_id]
+        participant.username, participant.session = username, session
 
     def leave(self, user_id: UserId, now: float) -> None:
         """Free all that ``user_id`` held. Others learn of it from control, so there is no :class:`PublisherClosed`."""

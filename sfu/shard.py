@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, assert_never
 import structlog
 
 from sfu import protocol as p
+from sfu.account import entries, messages
 from sfu.budget import TokenBucket
 from sfu.config import ShardConfig
 from sfu.connection import Connection, Connections
@@ -82,7 +83,7 @@ class Shard:
     def _execute(self, command: p.Command, now: float) -> p.Result:
         match command:
             case p.JoinRoom():
-                self._open_room(command.room_id).join(command.user_id, now)
+                self._open_room(command.room_id).join(command.user_id, command.username, command.session, now)
             case p.LeaveRoom():
                 self._leave(command.room_id, command.user_id, now)
             case p.CreatePublisher():
@@ -116,6 +117,8 @@ class Shard:
                 return room.restart_ice(command.user_id, command.target, command.consumer_id, now) or p.Done()
             case p.SetMuted():
                 self._room(command.room_id).set_muted(command.user_id, command.muted)
+            case p.ReportState():
+                return self._report(command.request_id)
             case p.Reset():
                 self.close_rooms("reset", now)
             case p.Shutdown():
@@ -129,6 +132,13 @@ class Shard:
         for room in list(self.rooms.values()):
             room.close(reason, now)
         self.rooms.clear()
+
+    def _report(self, request_id: p.RequestId) -> p.Reported:
+        """Tell control who and what is in the rooms."""
+        states = list(entries(self.rooms.values()))
+        for part in messages(states):
+            self._context.event(p.State, request_id=request_id, participants=part)
+        return p.Reported(entries=len(states))
 
     def _open_room(self, room_id: p.RoomId) -> Room:
         if room_id not in self.rooms:

@@ -49,7 +49,16 @@ class PlayedShard:
         self._socket.connect(endpoint)
 
     async def run(self) -> None:
-        hello = {"protocol": 1, "version": "0", "pid": 1, "host": "h", "udp_port": 1, "addresses": [], "srtp": "x", "scheduling": "nice 0"}
+        hello = {
+            "protocol": p.PROTOCOL_VERSION,
+            "version": "0",
+            "pid": 1,
+            "host": "h",
+            "udp_port": 1,
+            "addresses": [],
+            "srtp": "x",
+            "scheduling": "nice 0",
+        }
         await self.say(p.Hello(shard_id=p.ShardId("0"), instance="i", **hello))  # type: ignore[arg-type]
         try:
             while True:
@@ -59,7 +68,8 @@ class PlayedShard:
                 if type(command) not in self.silent:
                     offers = isinstance(command, p.CreatePublisher | p.CreateConsumer)
                     result = p.Offer(sdp="v=0", candidates=[]) if offers else p.Done()
-                    await self.say(p.Reply(request_id=command.request_id, result=result))
+                    reported = p.Reported(entries=0) if isinstance(command, p.ReportState) else None
+                    await self.say(p.Reply(request_id=command.request_id, result=reported or result))
         finally:
             self._socket.close()
 

@@ -11,7 +11,6 @@ import resource
 import signal
 import socket
 import sys
-import time
 import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -226,35 +225,74 @@ def free_port(kind: socket.SocketKind) -> int:
 
 
 class TestAfterControlWasKilled:
-    @pytest.mark.parametrize("udp_ports", ["same", "any"])
-    async def test_it_starts_again_at_once_on_the_same_ports(self, tmp_path: Path, udp_ports: str) -> None:
+    @staticmethod
+    @contextlib.asynccontextmanager
+    async def killed(tmp_path: Path, udp_port: int) -> AsyncIterator[tuple[list[str], int, dict[str, Any]]]:
+        """Control is killed while Ann is in a room: how it was started, the process of its shard, what Ann was told when she registered."""
         file = tmp_path / "antiphon.toml"
-        runtime = tmp_path / "run"
-        file.write_text(f'[control]\nruntime_dir = "{runtime}"\n')
-        udp_port = free_port(socket.SOCK_DGRAM) if udp_ports == "same" else 0
+        file.write_text(f'[control]\nruntime_dir = "{tmp_path / "run"}"\n')
         arguments = ["--port", str(free_port(socket.SOCK_STREAM)), "--udp-port", str(udp_port), "--shards", "1", "--config", str(file)]
-        async with serving(*arguments) as killed:
-            (left,) = await killed.logged("shard up")
-            async with killed.connect() as client:
+        async with serving(*arguments) as served:
+            (left,) = await served.logged("shard up")
+            async with served.connect() as client:
                 await say(client, "register", username="Ann")
+                registered = await hear(client, "registered")
                 await say(client, "create_room")
                 await hear(client, "room_joined")
-                killed.process.kill()
+                served.process.kill()
                 with pytest.raises(websockets.ConnectionClosed):
                     await hear(client, "nothing")  # not process.wait: that waits for the shard, which holds the same pipes
             assert alive(left["pid"])
-            again = time.monotonic()
-            async with serving(*arguments) as served, served.connect() as client:
-                (line,) = await served.logged("shard of an earlier start told to end")
-                assert line["pid"] == left["pid"]
-                await say(client, "register", username="Ann")
-                await say(client, "create_room")
+            yield arguments, left["pid"], registered
+        # Its end is that of its standard error, which the test has read.
+        assert not alive(left["pid"])
+
+    @staticmethod
+    def configure(arguments: list[str], more: str) -> None:
+        file = Path(arguments[-1])
+        file.write_text(file.read_text() + more)
+
+    @pytest.mark.parametrize("udp_ports", ["same", "any"])
+    async def test_the_next_one_goes_on_with_its_shards_and_rooms(self, tmp_path: Path, udp_ports: str) -> None:
+        udp_port = free_port(socket.SOCK_DGRAM) if udp_ports == "same" else 0
+        async with self.killed(tmp_path, udp_port) as (arguments, pid, ann), serving(*arguments) as served:
+            (up,) = await served.logged("shard up")
+            assert (up["pid"], up["entries"]) == (pid, 1)
+            async with served.connect() as client:
+                await say(client, "register", username="Ann", resume_token=ann["resume_token"])
+                assert (await hear(client, "registered"))["user_id"] == ann["user_id"]
                 await hear(client, "room_joined")
                 await say(client, "create_publisher")
                 await hear(client, "publisher_created")
-        # Its end is that of its standard error, which the test has read.
-        assert not alive(left["pid"])
-        assert time.monotonic() - again < 25, "it ended by its orphan timeout"
+                os.kill(pid, signal.SIGKILL)  # it is watched like any other
+                assert (await hear(client, "room_moved"))["reason"] == "shard_lost"
+            assert (await served.logged("shard up", 2))[1]["pid"] != pid
+
+    async def test_a_shard_of_another_configuration_ends_and_one_starts_in_its_place(self, tmp_path: Path) -> None:
+        async with self.killed(tmp_path, free_port(socket.SOCK_DGRAM)) as (arguments, pid, ann):
+            self.configure(arguments, "[shard]\nmax_tracks = 7\n")
+            async with serving(*arguments) as served, served.connect() as client:
+                (line,) = await served.logged("shard of an earlier control does not fit and ends")
+                assert line["pid"] == pid
+                assert (await served.logged("shard up"))[0]["pid"] != pid
+                await say(client, "register", username="Ann", resume_token=ann["resume_token"])
+                assert not (await hear(client, "registered"))["resumed"]
+                await say(client, "create_room")
+                await hear(client, "room_joined")
+
+    async def test_a_shard_that_says_nothing_is_killed(self, tmp_path: Path) -> None:
+        async with self.killed(tmp_path, free_port(socket.SOCK_DGRAM)) as (arguments, pid, _):
+            os.kill(pid, signal.SIGSTOP)
+            async with serving(*arguments) as served:
+                await served.logged("shard of an earlier control says nothing and is killed")
+                assert (await served.logged("shard up"))[0]["pid"] != pid
+
+    async def test_the_shard_that_a_control_had_more_of_ends(self, tmp_path: Path) -> None:
+        async with self.killed(tmp_path, 0) as (arguments, pid, _):
+            arguments[arguments.index("--shards") + 1] = "0"
+            async with serving(*arguments) as served:
+                (line,) = await served.logged("shard of an earlier control does not fit and ends")
+                assert line["pid"] == pid
 
     async def test_a_port_that_somebody_else_holds_is_still_one_line(self, tmp_path: Path) -> None:
         runtime = tmp_path / "run"

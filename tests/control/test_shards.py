@@ -25,16 +25,30 @@ TABLES = p.ShardTables(
     native_consumers=0,
     native_addresses=0,
 )
+ANN = p.ParticipantState(
+    room_id=p.RoomId("r"),
+    user_id=p.UserId("u"),
+    username="Ann",
+    session=b"s",
+    muted=False,
+    has_publisher=True,
+    track_id=p.TrackId("t"),
+    has_subscription=False,
+    consumers=[],
+    subscribed=[],
+)
 LEAVE = p.LeaveRoom(request_id=p.RequestId(0), deadline_unix_ms=0, room_id=p.RoomId("r"), user_id=p.UserId("u"))
 
 
 class Heard:
-    """What the listener was told, as (what, detail)."""
+    """What the listener was told, as (what, detail). ``held``: the last account."""
 
     def __init__(self) -> None:
         self.said: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
+        self.held: list[p.ParticipantState] = []
 
-    def shard_up(self, shard: p.ShardId) -> None:
+    def shard_up(self, shard: p.ShardId, held: list[p.ParticipantState]) -> None:
+        self.held = held
         self.said.put_nowait(("up", shard))
 
     def shard_lost(self, shard: p.ShardId) -> None:
@@ -116,11 +130,21 @@ class Dealer:
         fields = {"room_id": p.RoomId("r"), "user_id": p.UserId("u")}
         await self.say(p.PublisherClosed(shard_id=self.shard, instance=instance or self.instance, reason="closed", **fields))  # type: ignore[arg-type]
 
+    async def asked(self) -> p.RequestId:
+        """Control wants to know what the shard holds."""
+        command = await self.read()
+        assert isinstance(command, p.ReportState)
+        return p.RequestId(command.request_id)
+
+    async def state(self, request_id: p.RequestId, *held: p.ParticipantState) -> None:
+        await self.say(p.State(shard_id=self.shard, instance=self.instance, request_id=request_id, participants=list(held)))
+
+    async def reported(self, request_id: p.RequestId, entries: int = 0) -> None:
+        await self.say(p.Reply(request_id=request_id, result=p.Reported(entries=entries)))
+
     async def come_up(self) -> None:
         await self.hello()
-        reset = await self.read()
-        assert isinstance(reset, p.Reset)
-        await self.done(reset.request_id)
+        await self.reported(await self.asked())
 
 
 class Bench:
@@ -252,9 +276,16 @@ class TestGarbage:
         other = bench.dealer("1")
         await other.hello(protocol=99)
         await other.hello()
-        assert isinstance(await other.read(), p.Reset)
+        await other.asked()
         await bench.settled(dealer)
         assert bench.shards.discarded["protocol"] == 1
+
+    async def test_one_that_is_not_admitted_is_told_to_end(self, bench: Bench) -> None:
+        bench.shards.admits = lambda hello: False
+        dealer = bench.dealer()
+        await dealer.hello()
+        assert isinstance(await dealer.read(), p.Shutdown)
+        assert bench.shards.links == {}
 
 
 class TestInstances:
@@ -276,75 +307,105 @@ class TestInstances:
         assert isinstance(await waiting, Unanswered)
         assert [await bench.heard.next(), await bench.heard.next()] == [("lost", "0"), ("up", "0")]
 
-    async def test_what_is_said_before_the_reset_is_answered_is_about_rooms_of_another_control(self, bench: Bench) -> None:
+
+class TestAccounts:
+    async def test_a_shard_is_asked_what_it_holds_before_it_is_used(self, bench: Bench) -> None:
         dealer = bench.dealer()
         await dealer.hello()
-        reset = await dealer.read()
-        await dealer.closed()
-        await dealer.done(reset.request_id)
+        asked = await dealer.asked()
+        assert isinstance(await bench.call(), Unanswered)
+        await dealer.closed()  # before its account, so part of that
+        await dealer.state(asked, ANN)
+        await dealer.state(asked, ANN, ANN)
+        await dealer.reported(asked, 3)
         await dealer.closed()
         assert await bench.heard.next() == ("up", "0")
+        assert bench.heard.held == [ANN, ANN, ANN]
         assert (await bench.heard.next())[0] == "event"
         assert bench.shards.discarded["stale"] == 1
 
-    async def test_a_repeated_hello_before_the_reset_is_answered_asks_for_no_other(self, bench: Bench) -> None:
+    async def test_parts_of_another_account_do_not_count(self, bench: Bench) -> None:
         dealer = bench.dealer()
         await dealer.hello()
-        reset = await dealer.read()
+        first = await dealer.asked()
         await dealer.hello()
+        second = await dealer.asked()
+        await dealer.state(first, ANN)
+        await dealer.reported(first, 1)
+        await dealer.reported(second)
+        assert await bench.heard.next() == ("up", "0")
+        assert bench.heard.held == []
+        assert bench.shards.discarded == {"stale": 1, "late": 1}
+
+    @pytest.mark.parametrize("how", ["incomplete", "refused"])
+    async def test_a_shard_that_gives_none_is_emptied(self, bench: Bench, how: str) -> None:
+        dealer = bench.dealer()
+        await dealer.hello()
+        asked = await dealer.asked()
+        if how == "incomplete":
+            await dealer.state(asked, ANN)
+            await dealer.reported(asked, 2)
+        else:
+            await dealer.say(p.Failed(request_id=asked, code="internal_error", message="Oh."))
+        reset = await dealer.read()
+        assert isinstance(reset, p.Reset)
         await dealer.done(reset.request_id)
         assert await bench.heard.next() == ("up", "0")
-        bench.call()
-        assert isinstance(await dealer.read(), p.LeaveRoom)
-        assert bench.heard.said.empty()
+        assert bench.heard.held == []
 
-    async def test_a_reset_that_is_not_answered_is_sent_again(self, bench: Bench) -> None:
+    async def test_one_that_does_not_answer_is_asked_again(self, bench: Bench) -> None:
         bench.impatient(command_s=0.05)
         dealer = bench.dealer()
         await dealer.hello()
-        assert isinstance(await dealer.read(), p.Reset)
+        await dealer.asked()
         bench.impatient()
         again = asyncio.create_task(dealer.read())
         while not again.done():
             await dealer.heartbeat()
             await asyncio.wait({again}, timeout=0.02)
-        await dealer.done(again.result().request_id)
+        await dealer.reported(again.result().request_id)
         assert await bench.heard.next() == ("up", "0")
 
 
 class TestLostTouch:
-    """What is said to a shard while its connection breaks is gone; what it holds is then no longer known."""
+    """What is said to a shard while its connection breaks is gone; what it holds is then no longer known for certain."""
 
-    async def test_a_shard_that_connects_anew_is_reset_and_its_rooms_are_moved(self, bench: Bench) -> None:
+    async def test_a_shard_that_connects_anew_is_asked_again_and_loses_nothing(self, bench: Bench) -> None:
         dealer = await bench.up()
         waiting = bench.call()
         dealer.reconnect()
         await dealer.hello()
-        assert await bench.heard.next() == ("lost", "0")
         assert isinstance(await waiting, Unanswered)
-        reset = await dealer.read()
-        assert isinstance(reset, p.Reset)
-        await dealer.done(reset.request_id)
+        asked = await dealer.asked()
+        await dealer.state(asked, ANN)
+        await dealer.reported(asked, 1)
         assert await bench.heard.next() == ("up", "0")
+        assert bench.heard.held == [ANN]
         await bench.settled(dealer)
         assert bench.heard.said.empty()
 
-    async def test_a_shard_that_cannot_be_told_to_free_something_is_reset_when_it_can(self, bench: Bench) -> None:
+    async def test_a_shard_that_cannot_be_told_to_free_something_is_asked_when_it_can(self, bench: Bench) -> None:
         dealer = await bench.up()
         killed: list[str] = []
         bench.shards.on_silent = killed.append
         dealer.close()
         async with asyncio.timeout(5):
-            while bench.heard.said.empty():  # until ZeroMQ has noticed that nobody is there
+            while bench.shards.up:  # until ZeroMQ has noticed that nobody is there
                 bench.shards.tell(dealer.shard, LEAVE)
                 await asyncio.sleep(0.01)
-        assert await bench.heard.next() == ("lost", "0")
         back = bench.dealer(instance=dealer.instance)
         await back.come_up()
         assert await bench.heard.next() == ("up", "0")
         await bench.settled(back)
         assert bench.heard.said.empty()
         assert killed == []
+
+    async def test_one_that_ends_instead_of_answering_is_lost(self, bench: Bench) -> None:
+        dealer = await bench.up()
+        await dealer.hello()
+        await dealer.asked()
+        bench.shards.lost(dealer.shard, "its process ended", gone=True)
+        assert await bench.heard.next() == ("lost", "0")
 
     async def test_a_burst_of_commands_is_no_reason(self, bench: Bench) -> None:
         dealer = await bench.up()
@@ -379,7 +440,7 @@ class TestLoss:
         assert await bench.heard.next() == ("up", "0")
         assert bench.shards.discarded == {"stale": 1}
 
-    async def test_silence_is_a_loss_and_who_speaks_again_is_reset(self) -> None:
+    async def test_silence_is_a_loss_and_who_speaks_again_is_asked_what_it_holds(self) -> None:
         bench = Bench(silence_s=1.5)
         try:
             await self._fall_silent_and_speak_again(bench)
@@ -394,7 +455,5 @@ class TestLoss:
         assert silent == ["0"]
         bench.impatient()
         await dealer.heartbeat()
-        reset = await dealer.read()
-        assert isinstance(reset, p.Reset)
-        await dealer.done(reset.request_id)
+        await dealer.reported(await dealer.asked())
         assert await bench.heard.next() == ("up", "0")

@@ -151,6 +151,31 @@ async def test_reset_frees_everything(shard: Any) -> None:
     await shard.drained()
 
 
+async def test_account_says_who_is_there_and_what_they_have(shard: Any) -> None:
+    ann, bo = await shard.person("ann"), await shard.person("bo")
+    await ann.publish(440)
+    await bo.consume(ann)
+    reported = await shard.router.do(p.ReportState)
+    state = await shard.router.first(p.State)
+    assert reported.entries == 2
+    first, second = state.participants
+    assert (first.user_id, second.user_id) == (ann.user_id, bo.user_id)
+    assert (first.has_publisher, first.track_id is not None, first.consumers) == (True, True, [])
+    assert [consumer.publisher_user_id for consumer in second.consumers] == [ann.user_id]
+
+
+async def test_account_keeps_what_control_said_last_of_a_participant(shard: Any) -> None:
+    who = {"room_id": "r", "user_id": "u"}
+    await shard.router.do(p.JoinRoom, **who, username="Ann", session=b"1")
+    await shard.router.do(p.SetMuted, **who, muted=True)
+    await shard.router.do(p.JoinRoom, **who, username="Anna", session=b"2")
+    await shard.router.do(p.ReportState)
+    (entry,) = (await shard.router.first(p.State)).participants
+    assert (entry.username, entry.session, entry.muted, entry.has_publisher) == ("Anna", b"2", True, False)
+    await shard.router.do(p.LeaveRoom, **who)
+    assert (await shard.router.do(p.ReportState)).entries == 0
+
+
 async def test_shutdown_says_goodbye_and_ends(shard: Any) -> None:
     ann = await shard.person("ann")
     await ann.publish(440)
