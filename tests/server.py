@@ -88,7 +88,7 @@ class RunningServer:
         while not self._opened.wait(POLL_S):
             if self._process.poll() is not None or time.monotonic() > deadline:
                 self._process.kill()
-                self._finish()
+                self.finish()
                 raise AssertionError(f"the server did not start:\n{self.output}")
 
     def stop(self) -> None:
@@ -101,12 +101,18 @@ class RunningServer:
             code = process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             process.kill()
-            self._finish()
+            self.finish()
             raise AssertionError(f"the server did not stop within {STOP_S} s of SIGTERM:\n{self.output}") from None
-        self._finish()
+        self.finish()
         assert code == 0, f"the server ended with status {code}:\n{self.output}"
 
-    def _finish(self) -> None:
+    def kill(self) -> None:
+        """End control as a crash would: SIGKILL. Its shards live on; whoever kills it starts a server that takes them over."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+
+    def finish(self) -> None:
         """Take the rest of the output. A shard that outlives control would keep the pipes open: then this gives up waiting."""
         assert self._process is not None
         self._process.wait()
