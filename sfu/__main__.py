@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO, cast
 
 import click
 import structlog
@@ -14,6 +14,7 @@ import uvloop
 from sfu.check import lines
 from sfu.config import ConfigError, ShardConfig, load
 from sfu.errors import ShardError
+from sfu.outlet import Outlet
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -67,7 +68,7 @@ def set_up_logs(config: ShardConfig) -> None:
             renderer,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, config.log_level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, Outlet(sys.stderr))),
     )
     structlog.contextvars.bind_contextvars(shard=config.shard_id)
 
