@@ -23,7 +23,7 @@ from sfu.forwarding._native import DtlsReceived, FirstPacket, RtcpReceived, Stun
 from sfu.indices import Indices
 from sfu.metrics import Metrics
 from sfu.room import Room, ShardContext
-from sfu.subscription import Subscription, SubscriptionLimits
+from sfu.subscription import Subscription, SubscriptionLimits, most_sections
 from sfu.transport.dtls import DtlsIdentity
 from sfu.transport.webrtc import Limits
 
@@ -63,7 +63,10 @@ class Shard:
         self._tracebacks = TokenBucket(_TRACEBACKS_PER_S, _TRACEBACKS_AT_ONCE)
         self._tracks = Indices(config.max_tracks, "tracks")
         self._consumers = Indices(config.max_consumers, "consumers")
-        subscribing = SubscriptionLimits(config.max_sections, config.gather_ms / 1000, config.answer_timeout_s)
+        sections = min(config.max_sections, most_sections(len(addresses)))
+        if sections < config.max_sections:
+            log.warning("offers of max_sections would be too long for control", max_sections=config.max_sections, used=sections)
+        subscribing = SubscriptionLimits(sections, config.gather_ms / 1000, config.answer_timeout_s)
         self._context = ShardContext(self.connections, self._tracks, self._consumers, self.shard_id, self.instance, tell, subscribing)
 
     # ------------------------------------------------------------------------------------------------------- commands

@@ -24,7 +24,17 @@ from sfu.connection import Connection
 from sfu.consumer import Consumer
 from sfu.errors import PeerError
 from sfu.negotiation import Answer, Section, Source
-from sfu.protocol import ConsumerId, RoomId, ShardMessage, SubscribedTrack, SubscriptionClosed, SubscriptionOffer, TrackId, UserId
+from sfu.protocol import (
+    MAX_MESSAGE_BYTES,
+    ConsumerId,
+    RoomId,
+    ShardMessage,
+    SubscribedTrack,
+    SubscriptionClosed,
+    SubscriptionOffer,
+    TrackId,
+    UserId,
+)
 
 if TYPE_CHECKING:
     from sfu.publisher import Track
@@ -36,12 +46,22 @@ _REMOVAL_S: Final = 2.0
 """A track that is gone is silent at once, so its empty section may wait for a track to come: one revision then tells both."""
 
 
+_SECTION_BYTES: Final = 1024
+_CANDIDATE_BYTES: Final = 128
+"""What one section adds to a :class:`SubscriptionOffer` at most, beside its candidates, and each of these."""
+
+
 class SubscriptionLimits(NamedTuple):
     """``sections``: most of one connection; ``gather_s``: longest time that changes wait for further ones; ``answer_s``: time to answer."""
 
     sections: int
     gather_s: float
     answer_s: float
+
+
+def most_sections(addresses: int) -> int:
+    """How many sections fit into one message to control, where each has so many candidates."""
+    return MAX_MESSAGE_BYTES // (_SECTION_BYTES + addresses * _CANDIDATE_BYTES)
 
 
 class Subscription:

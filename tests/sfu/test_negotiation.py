@@ -4,11 +4,12 @@ import time
 
 import pytest
 from aiortc import RTCConfiguration, RTCPeerConnection, RTCSessionDescription
+from aiortc.sdp import SessionDescription
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sfu.errors import PeerError
-from sfu.negotiation import MAX_SDP_BYTES, Answer, LocalParameters, Section, Source, candidates, read_answer, write_offer
+from sfu.negotiation import MAX_SDP_BYTES, Answer, AnswerReader, LocalParameters, Section, Source, candidates, read_answer, write_offer
 from sfu.transport.dtls import Fingerprint
 
 PRINT = Fingerprint("sha-256", ":".join(["AB"] * 32))
@@ -263,3 +264,65 @@ class TestFuzz:
     def test_many_lines_take_no_time(self, line: str) -> None:
         read_or_refuse(CHROMIUM + "".join(line.format(number) + "\r\n" for number in range(270)))
         read_or_refuse(CHROMIUM + "".join(line.format(number) + "\r\n" for number in range(2000)))
+
+
+class TestAnswerReader:
+    """Sections that say the same as in the answer before are not parsed again, and mean the same."""
+
+    @staticmethod
+    def answer(*mids: str, session: str = "", **changes: str) -> tuple[str, list[Section]]:
+        head, media = CHROMIUM[: CHROMIUM.index("m=audio")], CHROMIUM[CHROMIUM.index("m=audio") :].replace("a=sendonly", "a=recvonly")
+        head = head.replace("BUNDLE 0", "BUNDLE " + " ".join(mids)).replace("s=-\r\n", f"s=-\r\n{session}")
+        sections = [replace_mid(CONSUME[0], mid) for mid in mids]
+        return head + "".join(media.replace("a=mid:0", f"a=mid:{mid}\r\n{changes.get('m' + mid, '')}") for mid in mids), sections
+
+    def test_a_later_answer_is_read_as_if_it_was_the_first(self) -> None:
+        reader = AnswerReader()
+        for answer in (self.answer("0"), self.answer("0", "1", "2"), self.answer("0", "1", "2", m1="a=ssrc:7 cname:x\r\n")):
+            assert reader.read(*answer) == read_answer(*answer)
+
+    def test_what_is_wrong_in_one_section_is_found_in_a_later_answer(self) -> None:
+        reader = AnswerReader()
+        reader.read(*self.answer("0", "1"))
+        sdp, sections = self.answer("0", "1")
+        for broken in (sdp.replace("a=mid:1", "a=mid:9"), sdp[: sdp.rindex("m=audio")], sdp.replace("x+/Y", "other", 1)):
+            with pytest.raises(PeerError):
+                reader.read(broken, sections)
+        assert reader.read(sdp, sections) == read_answer(sdp, sections)
+
+    def test_the_same_text_for_another_offer_is_read_anew(self) -> None:
+        reader = AnswerReader()
+        sdp, sections = self.answer("0")
+        reader.read(sdp, sections)
+        with pytest.raises(PeerError, match="does not answer"):
+            reader.read(sdp, [sections[0]._replace(direction="inactive", source=None)])
+
+    def test_what_the_session_says_for_all_sections_is_heeded(self) -> None:
+        reader = AnswerReader()
+        reader.read(*self.answer("0"))
+        fingerprint = "a=fingerprint:sha-256 " + ":".join(["AA"] * 32) + "\r\n"
+        answer = self.answer("0", session=fingerprint)
+        assert len(reader.read(*answer).remote.fingerprints) == 2
+
+    def test_a_section_outside_the_group_is_refused_in_a_later_answer(self) -> None:
+        reader = AnswerReader()
+        sdp, sections = self.answer("0", "1")
+        reader.read(sdp, sections)
+        with pytest.raises(PeerError, match="BUNDLE"):
+            reader.read(sdp.replace("BUNDLE 0 1", "BUNDLE 0"), sections)
+
+    def test_a_room_of_fifty_is_read_quickly_when_one_joins(self) -> None:
+        reader = AnswerReader()
+        reader.read(*self.answer(*(str(mid) for mid in range(49))))
+        parsed: list[int] = []
+        original = SessionDescription.parse.__func__  # type: ignore[attr-defined]
+
+        def counting(kind: type, sdp: str) -> SessionDescription:
+            description: SessionDescription = original(kind, sdp)
+            parsed.append(len(description.media))
+            return description
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(SessionDescription, "parse", classmethod(counting))
+            reader.read(*self.answer(*(str(mid) for mid in range(50))))
+        assert parsed == [1]

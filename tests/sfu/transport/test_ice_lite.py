@@ -175,3 +175,55 @@ class TestHostileBytes:
         result = respond(bytes(mutated), HOME, 1.0, {7: agent}.get)
         assert not result.bind
         assert agent.last_valid == 0.0
+
+
+class TestRestart:
+    """RFC 8445 9: new credentials for the same transport; what was agreed before holds until they are used."""
+
+    @pytest.fixture
+    def restarted(self, agent: IceLite) -> IceLite:
+        ask(agent, request(agent, PRIORITY=1000), HOME)
+        self.former = (agent.local_ufrag, agent.local_pwd)
+        agent.restart()
+        return agent
+
+    def with_former(self, agent: IceLite) -> bytes:
+        ufrag, pwd = self.former
+        return request(agent, username=f"{ufrag}:peer", key=pwd)
+
+    def test_both_change_and_the_slot_is_the_same(self, restarted: IceLite) -> None:
+        assert restarted.local_ufrag != self.former[0]
+        assert restarted.local_pwd != self.former[1]
+        assert slot_of_ufrag(restarted.local_ufrag) == restarted.slot
+        assert restarted.remote_ufrag is None
+
+    def test_the_former_hold_until_the_new_are_used(self, restarted: IceLite) -> None:
+        result = ask(restarted, self.with_former(restarted), HOME, now=2.0)
+        assert result.agent is restarted
+        assert restarted.last_valid == 2.0
+        assert parsed(result).check_message_integrity(self.former[1].encode())
+        assert ask(restarted, request(restarted, nominate=False), AWAY).agent is restarted
+        assert ask(restarted, self.with_former(restarted), HOME).drop is StunDrop.UNKNOWN_USER
+
+    def test_the_first_nomination_with_the_new_ones_moves_the_peer_whatever_its_priority(self, restarted: IceLite) -> None:
+        assert restarted.address == HOME
+        assert not ask(restarted, request(restarted, nominate=False, PRIORITY=1), AWAY).bind
+        assert restarted.address == HOME
+        assert ask(restarted, request(restarted, PRIORITY=1), AWAY).bind
+        assert restarted.address == AWAY
+
+    def test_the_answer_binds_the_new_ones_to_its_ufrag(self, restarted: IceLite) -> None:
+        restarted.remote_ufrag = "moved"
+        assert ask(restarted, request(restarted), AWAY).drop is StunDrop.UNKNOWN_USER
+        assert ask(restarted, request(restarted, username=f"{restarted.local_ufrag}:moved"), AWAY).bind
+
+    def test_a_wrong_password_ends_nothing(self, restarted: IceLite) -> None:
+        assert ask(restarted, request(restarted, key=self.former[1]), AWAY).drop is StunDrop.BAD_INTEGRITY
+        assert ask(restarted, self.with_former(restarted), HOME).agent is restarted
+
+    def test_twice_forgets_what_was_never_used(self, restarted: IceLite) -> None:
+        unused = (restarted.local_ufrag, restarted.local_pwd)
+        restarted.restart()
+        assert ask(restarted, request(restarted, username=f"{unused[0]}:peer", key=unused[1])).drop is StunDrop.UNKNOWN_USER
+        assert ask(restarted, self.with_former(restarted), HOME).agent is restarted
+        assert ask(restarted, request(restarted), AWAY).bind
