@@ -247,18 +247,6 @@ describe("failures", () => {
     await assert.rejects(client.createRoom(), { code: "disconnected" });
   });
 
-  it("a lost socket closes everything and says why", async () => {
-    await client.publish(track);
-    await client.joinRoom("r");
-    await settled();
-    let why;
-    client.on("disconnected", ({ error }) => (why = error));
-    socket.close(1006);
-    assert.equal(why.message, "The connection to the server was lost.");
-    assert.deepEqual([client.state, client.room, client.userId], ["disconnected", null, null]);
-    assert.ok(FakePeerConnection.all.every(({ connectionState }) => connectionState === "closed"));
-  });
-
   it("that may pass are tried again, and are no error when that helps", async () => {
     let refusals = 2;
     const answer = socket.onSent;

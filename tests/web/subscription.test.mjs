@@ -219,12 +219,27 @@ describe("breaking", () => {
   it("subscribes at once when the room has moved, and when a resumed session has no subscription", async () => {
     await say(offer("-"));
     await say({ type: "room_moved", reason: "shard_lost" });
-    const resumed = (subscribed) => ({ type: "room_joined", room_id: "r", participants: [], resumed: { publishing: false, muted: false, consumers: [], subscribed } });
+    const resume = (subscribed) => subscription.resume({ publishing: false, muted: false, consumers: [], subscribed });
     await say(offer("-", { session: 2 }));
-    await say(resumed(true));
+    resume(true);
     assert.equal(subscription.connections().length, 1);
-    await say(resumed(false));
-    assert.equal(signaling.types().filter((type) => type === "subscribe").length, 3);
+    resume(false);
+    assert.deepEqual(subscription.connections(), []);
+    resume(true); // what there was is closed: nothing can be resumed
+    assert.equal(signaling.types().filter((type) => type === "subscribe").length, 4);
+  });
+
+  it("tells a server that may not have heard it whom it wants to hear", async () => {
+    await say(offer("ann bo"));
+    subscription.setSubscribed("ann", false);
+    subscription.setSubscribed("ann", true);
+    subscription.setSubscribed("bo", false);
+    const said = signaling.sent.length;
+    subscription.resume({ publishing: false, muted: false, consumers: [], subscribed: true });
+    assert.deepEqual(
+      signaling.sent.slice(said).map(({ user_id, subscribed }) => [user_id, subscribed]),
+      [["bo", false], ["ann", true]],
+    );
   });
 
   it("does nothing after close", async () => {

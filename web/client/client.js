@@ -1,37 +1,43 @@
 /**
- * The client of an Antiphon server: one socket, at most one room, one microphone.
+ * The client of an Antiphon server: one session, at most one room, one microphone.
  *
- *     disconnected ── connect ──▶ connecting ──▶ connected ── createRoom, joinRoom ──▶ in_room
- *          ▲                          │             │  ▲                                  │
- *          └── close, lost socket ────┴─────────────┘  └──────────── leaveRoom ───────────┤
- *          └──────────────────────────────── close, lost socket ──────────────────────────┘
+ *     disconnected ── connect ──▶ connecting ──▶ connected ◀── createRoom, joinRoom, leaveRoom ──▶ in_room
+ *          ▲                          │             │  ▲                                          │  ▲
+ *          │                          │             └──┴──────── lost ──▶ reconnecting ◀── lost ──┴──┘
+ *          └── close, refused, taken over by another tab ─┴───────────────────────────────────────┘
  *
+ * A lost connection is made again by the library: the room stays, media goes on, and an application has nothing to do.
  * Every failure of a call rejects its promise and is an `error` event as well, so an application may listen in one place.
  */
 
-import { AntiphonError, superseded } from "./errors.js";
+import { AntiphonError, disconnected, serverError } from "./errors.js";
 import {
   DisconnectedEvent,
   DrainingEvent,
   ErrorEvent,
+  ReconnectedEvent,
+  ReconnectingEvent,
   RoomJoinedEvent,
   RoomLeftEvent,
   RoomMovedEvent,
   StateChangeEvent,
   TypedEventTarget,
 } from "./events.js";
-import { Muting } from "./muting.js";
-import { Publishing } from "./publishing.js";
-import { Room } from "./room.js";
-import { serverError, Signaling, socketUrl } from "./signaling.js";
+import { Membership } from "./membership.js";
+import { Session } from "./session.js";
+import { socketUrl } from "./signaling.js";
 import { StatisticsCollector } from "./statistics.js";
 
 /** @typedef {"disconnected" | "connecting" | "connected" | "in_room" | "reconnecting"} ClientState */
 /** @typedef {import("./messages.js").ServerMessage} ServerMessage */
+/** @typedef {import("./room.js").Room} Room */
+/** @typedef {import("./session.js").Token} Token */
+/** @typedef {import("./surroundings.js").Surroundings} Surroundings */
 
 /**
- * @template {import("./messages.js").ServerMessageType} T
- * @typedef {import("./messages.js").Received<T>} Received
+ * @typedef {object} ConnectOptions
+ * @property {Token} [token] what the operator requires of clients (a JWT), or a function that gives a fresh one for each attempt
+ * @property {string} [resumeToken] {@link AntiphonClient.resumeToken} of a page that ended without goodbye, to take its session over
  */
 
 /**
@@ -59,41 +65,34 @@ const QUIET_REQUESTS = new Set([
 
 /**
  * @extends {TypedEventTarget<{
- *   statechange: StateChangeEvent, disconnected: DisconnectedEvent, error: ErrorEvent, roomjoined: RoomJoinedEvent,
- *   roomleft: RoomLeftEvent, roommoved: RoomMovedEvent, draining: DrainingEvent}>}
+ *   statechange: StateChangeEvent, reconnecting: ReconnectingEvent, reconnected: ReconnectedEvent, disconnected: DisconnectedEvent,
+ *   error: ErrorEvent, roomjoined: RoomJoinedEvent, roomleft: RoomLeftEvent, roommoved: RoomMovedEvent, draining: DrainingEvent}>}
  */
 export class AntiphonClient extends TypedEventTarget {
+  #surroundings;
   /** @type {ClientState} */
   #state = "disconnected";
-  /** @type {Signaling | null} */
-  #signaling = null;
-  /** @type {string | null} */
-  #userId = null;
-  /** @type {RTCIceServer[]} */
-  #iceServers = [];
-  /** @type {Room | null} */
-  #room = null;
-  /** @type {MediaStreamTrack | null} */
-  #track = null;
-  /** @type {Publishing | null} */
-  #publishing = null;
-  /** The last switching of the microphone. @type {Promise<void>} */
-  #switched = Promise.resolve();
-  #muting = new Muting({
-    onChange: (muted) => this.#onMuted(muted),
-    onRefused: (error) => this.#report(error),
-  });
+  /** @type {Session | null} */
+  #session = null;
+  /** Why the connection was lost. @type {AntiphonError} */
+  #lostBy = disconnected();
+  #membership;
   /** @type {StatisticsCollector | null} */
   #statistics = null;
-  #hearing;
 
   /**
    * @param {object} [options]
    * @param {import("./room.js").HearingKind} [options.hearing] one connection for everybody who is heard, or one for each
+   * @param {Partial<Surroundings>} [options.surroundings] for tests, and for places that are no browser
    */
-  constructor({ hearing = "subscription" } = {}) {
+  constructor({ hearing = "subscription", surroundings = {} } = {}) {
     super();
-    this.#hearing = hearing;
+    this.#surroundings = surroundings;
+    this.#membership = new Membership(hearing, {
+      onEntered: (room) => this.#onEntered(room),
+      onLeft: (room) => this.#onLeft(room),
+      onError: (error) => this.#report(error),
+    });
   }
 
   get state() {
@@ -102,25 +101,33 @@ export class AntiphonClient extends TypedEventTarget {
 
   /** Id of this client on the server; null while disconnected. */
   get userId() {
-    return this.#userId;
+    return this.#session?.userId ?? null;
+  }
+
+  /**
+   * With this secret another page can take the session over within the server's grace (30 s) when this one ends without goodbye: see
+   * {@link ConnectOptions}. Another one after each reconnection.
+   */
+  get resumeToken() {
+    return this.#session?.resumeToken ?? null;
   }
 
   /** The room this client is in. */
   get room() {
-    return this.#room;
+    return this.#membership.room;
   }
 
   /** Nothing of the microphone reaches anybody: asked for, or the server has not yet taken it back. */
   get muted() {
-    return this.#muting.muted;
+    return this.#membership.muted;
   }
 
   /** Every media connection: `userId` is the one person heard on it; null for the own microphone, and where several are. */
   get connections() {
-    const own = this.#publishing?.peerConnection;
+    const own = this.#membership.peerConnection;
     /** @type {import("./statistics.js").MeasuredConnection[]} */
     const all = own ? [{ direction: "send", userId: null, peerConnection: own }] : [];
-    return all.concat((this.#room?.connections ?? []).map((one) => ({ direction: "receive", ...one })));
+    return all.concat((this.room?.connections ?? []).map((one) => ({ direction: "receive", ...one })));
   }
 
   /**
@@ -128,18 +135,17 @@ export class AntiphonClient extends TypedEventTarget {
    *
    * @param {string} url of the server (`https://host`) or of its socket (`wss://host/ws`)
    * @param {string} username 1 to 64 characters
-   * @param {object} [options]
-   * @param {string} [options.token] a JWT, where the operator lets in nobody without one
+   * @param {ConnectOptions} [options]
    * @returns {Promise<void>}
    * @throws {AntiphonError} `unreachable`, `already_connected`, `invalid_username`, `unauthorized`, ...
    */
-  connect(url, username, { token } = {}) {
-    return this.#reporting(this.#connect(url, username, token));
+  connect(url, username, options = {}) {
+    return this.#reporting(this.#connect(url, username, options));
   }
 
   /** Makes a room and enters it. @returns {Promise<Room>} */
   createRoom() {
-    return this.#reporting(this.#enter({ type: "create_room" }));
+    return this.#reporting(this.#inSession((session) => this.#membership.enter({ type: "create_room" }, session)));
   }
 
   /**
@@ -150,12 +156,14 @@ export class AntiphonClient extends TypedEventTarget {
    * @throws {AntiphonError} `room_not_found`, `room_full`, `already_in_room`, ...
    */
   joinRoom(roomId) {
-    return this.#reporting(this.#enter({ type: "join_room", room_id: roomId }));
+    return this.#reporting(this.#inSession((session) => this.#membership.enter({ type: "join_room", room_id: roomId }, session)));
   }
 
-  /** Leaves the room; the microphone stays and is published in the next one. */
+  /** Leaves the room, also while reconnecting; the microphone stays and is published in the next one. @returns {Promise<void>} */
   leaveRoom() {
-    return this.#reporting(this.#leave());
+    const [room, session] = [this.room, this.#session];
+    if (room && session) return this.#reporting(this.#membership.leave(session));
+    return this.#reporting(this.#inSession((connected) => this.#membership.leave(connected)));
   }
 
   /**
@@ -167,17 +175,13 @@ export class AntiphonClient extends TypedEventTarget {
    * @returns {Promise<void>} when others can hear it; at once while in no room
    */
   publish(source) {
-    this.#track = "getAudioTracks" in source ? (source.getAudioTracks()[0] ?? null) : source;
-    if (this.#track && this.#publishing?.peerConnection) return this.#reporting(this.#publishing.replaceTrack(this.#track));
-    return this.#reporting(this.#startPublishing());
+    const track = "getAudioTracks" in source ? (source.getAudioTracks()[0] ?? null) : source;
+    return this.#reporting(this.#membership.publish(track));
   }
 
   /** Stops sending the microphone, in this room and in later ones. */
   unpublish() {
-    this.#track = null;
-    if (!this.#publishing) return;
-    this.#stopPublishing();
-    this.#signaling?.send({ type: "close_publisher" });
+    this.#membership.unpublish();
   }
 
   /**
@@ -188,9 +192,8 @@ export class AntiphonClient extends TypedEventTarget {
    * @param {boolean} muted
    * @returns {Promise<void>} when the microphone is on or off
    */
-  async setMuted(muted) {
-    this.#muting.set(muted);
-    await this.#switched;
+  setMuted(muted) {
+    return this.#membership.setMuted(muted);
   }
 
   /**
@@ -204,9 +207,9 @@ export class AntiphonClient extends TypedEventTarget {
     return this.#statistics;
   }
 
-  /** Leaves and disconnects. The client can connect again. */
+  /** Leaves and disconnects, at once. The client can connect again. */
   close() {
-    this.#signaling?.close();
+    this.#session?.close();
   }
 
   // ---------------------------------------------------------------------------------------------- calls
@@ -214,169 +217,99 @@ export class AntiphonClient extends TypedEventTarget {
   /**
    * @param {string} url
    * @param {string} username
-   * @param {string} [token]
+   * @param {ConnectOptions} options
    */
-  async #connect(url, username, token) {
-    if (this.#signaling) throw new AntiphonError("already_connected", "You are connected already.");
-    const address = socketUrl(url);
-    const signaling = new Signaling();
-    this.#signaling = signaling;
-    signaling.on("message", (event) => this.#onMessage(event.message));
-    signaling.on("close", (event) => this.#onClose(signaling, event.error));
+  async #connect(url, username, { token, resumeToken }) {
+    if (this.#session) throw new AntiphonError("already_connected", "You are connected already.");
+    /** @type {Session} */
+    const session = new Session(
+      { url: socketUrl(url), username, token, resumeToken, surroundings: this.#surroundings },
+      {
+        onMessage: (message) => this.#onMessage(message),
+        onLost: (error) => this.#onLost(error),
+        onWaiting: (attempt, delayMs) => this.dispatchEvent(new ReconnectingEvent(attempt, delayMs, this.#lostBy)),
+        restore: () => this.#membership.restore(session),
+        onNetwork: () => this.#membership.restartIce(),
+        onRestored: (resumed) => this.#onRestored(session, resumed),
+        onEnded: (error) => this.#onEnded(error),
+      },
+    );
+    this.#session = session;
+    this.#membership.begin(session);
     this.#setState("connecting");
-    try {
-      await signaling.open(address);
-      const registered = await signaling.request({ type: "register", username, ...(token && { token }) }, "registered");
-      this.#userId = registered.user_id;
-      this.#iceServers = registered.ice_servers ?? [];
-      this.#setState("connected");
-    } catch (error) {
-      signaling.close();
-      throw error;
-    }
+    await session.start();
+    this.#setState(this.room ? "in_room" : "connected");
   }
 
   /**
-   * @param {Extract<import("./messages.js").ClientMessage, {type: "create_room" | "join_room"}>} message
-   * @returns {Promise<Room>}
+   * @template T
+   * @param {(session: Session) => Promise<T>} call
+   * @returns {Promise<T>}
    */
-  async #enter(message) {
-    const signaling = await this.#requireSignaling();
-    // The room itself is made by #onMessage, before any message that follows is read.
-    await signaling.request(message, "room_joined");
-    if (!this.#room) throw superseded();
-    return this.#room;
-  }
-
-  async #leave() {
-    const signaling = await this.#requireSignaling();
-    await signaling.request({ type: "leave_room" }, "room_left");
+  async #inSession(call) {
+    if (this.#session && (this.#state === "connected" || this.#state === "in_room")) return call(this.#session);
+    if (this.#state === "reconnecting") throw disconnected();
+    throw new AntiphonError("disconnected", "Connect to the server first.");
   }
 
   #makeStatistics() {
     const statistics = new StatisticsCollector({
       connections: () => this.connections,
-      whoIsHeard: (trackId) => this.#room?.ownerOf(trackId),
+      whoIsHeard: (trackId) => this.room?.ownerOf(trackId),
+      surroundings: this.#surroundings,
     });
-    statistics.on("qualitychanged", ({ userId, quality }) => this.#room?.change(userId ?? this.#room.local.userId, { quality }));
+    statistics.on("qualitychanged", ({ userId, quality }) => this.room?.change(userId ?? this.room.local.userId, { quality }));
     return statistics;
   }
 
-  async #requireSignaling() {
-    if (!this.#signaling || this.#state === "connecting") {
-      throw new AntiphonError("disconnected", "Connect to the server first.");
-    }
-    return this.#signaling;
-  }
-
-  async #startPublishing() {
-    const [room, signaling, track] = [this.#room, this.#signaling, this.#track];
-    if (!room || !signaling || !track) return;
-    this.#stopPublishing();
-    const publishing = new Publishing({
-      signaling,
-      iceServers: this.#iceServers,
-      track,
-      muted: this.#muting.muted,
-      onChange: (live) => room.change(room.local.userId, { publishing: live }),
-      onError: (error) => this.#report(error),
-    });
-    this.#publishing = publishing;
-    await publishing.start();
-  }
-
-  /** @param {boolean} muted */
-  #onMuted(muted) {
-    this.#switched = this.#publishing?.setMuted(muted) ?? Promise.resolve();
-    this.#room?.change(this.#room.local.userId, { muted });
-  }
-
-  #stopPublishing() {
-    this.#publishing?.stop();
-    this.#publishing = null;
-    this.#room?.change(this.#room.local.userId, { publishing: false });
-  }
-
-  // ---------------------------------------------------------------------------------------------- what the server says
+  // ---------------------------------------------------------------------------------------------- what happens
 
   /** @param {ServerMessage} message */
   #onMessage(message) {
-    switch (message.type) {
-      case "room_joined":
-        this.#onRoomJoined(message);
-        return;
-      case "room_left":
-        this.#closeRoom();
-        this.#setState("connected");
-        return;
-      case "publisher_ice_candidate":
-        this.#publishing?.addCandidate(message.candidate);
-        return;
-      case "server_draining":
-        this.dispatchEvent(new DrainingEvent(message.deadline_s));
-        return;
-      case "error":
-        if (message.request === "set_muted") this.#muting.onError(message);
-        this.#room?.onMessage(message);
-        if (!QUIET_REQUESTS.has(message.request ?? "")) this.#report(serverError(message));
-        return;
-      default:
-        this.#room?.onMessage(message);
-    }
-    if (message.type === "publisher_closed" && message.user_id === this.#userId) this.#publishing?.onClosedByServer();
-    if (message.type === "room_moved") this.#onRoomMoved(message.reason);
+    this.#membership.onMessage(message);
+    if (message.type === "room_moved") this.dispatchEvent(new RoomMovedEvent(message.reason));
+    if (message.type === "server_draining") this.dispatchEvent(new DrainingEvent(message.deadline_s));
+    if (message.type === "error" && !QUIET_REQUESTS.has(message.request ?? "")) this.#report(serverError(message));
   }
 
-  /** @param {Received<"room_joined">} message */
-  #onRoomJoined(message) {
-    const signaling = this.#signaling;
-    if (!signaling || this.#userId === null) return;
-    this.#closeRoom();
-    this.#room = new Room({
-      id: message.room_id,
-      localUserId: this.#userId,
-      people: message.participants,
-      signaling,
-      iceServers: this.#iceServers,
-      hearing: this.#hearing,
-      onError: (error) => this.#report(error),
-    });
-    this.#setState("in_room");
-    this.dispatchEvent(new RoomJoinedEvent(this.#room));
-    this.#muting.enter(signaling);
-    this.#room.change(this.#userId, { muted: this.#muting.muted });
-    // Failures arrive as `error` events: entering the room has succeeded.
-    this.#reporting(this.#startPublishing()).catch(() => {});
+  /** @param {Room} room */
+  #onEntered(room) {
+    if (this.#state === "connected") this.#setState("in_room");
+    this.dispatchEvent(new RoomJoinedEvent(room));
   }
 
-  /** @param {string} reason */
-  #onRoomMoved(reason) {
-    this.dispatchEvent(new RoomMovedEvent(reason));
-    this.#reporting(this.#startPublishing()).catch(() => {});
+  /** @param {Room} room */
+  #onLeft(room) {
+    this.dispatchEvent(new RoomLeftEvent(room));
+    if (this.#session && this.#state === "in_room") this.#setState("connected");
+  }
+
+  /** @param {AntiphonError} error */
+  #onLost(error) {
+    this.#lostBy = error;
+    this.#membership.lost();
+    this.#setState("reconnecting");
   }
 
   /**
-   * @param {Signaling} signaling
-   * @param {AntiphonError | null} error
+   * @param {Session} session
+   * @param {boolean} resumed
    */
-  #onClose(signaling, error) {
-    if (signaling !== this.#signaling) return;
-    const wasConnected = this.#userId !== null;
-    this.#closeRoom();
-    this.#signaling = null;
-    this.#userId = null;
-    this.#setState("disconnected");
-    if (wasConnected) this.dispatchEvent(new DisconnectedEvent(error));
+  #onRestored(session, resumed) {
+    this.#membership.restored(session);
+    this.#setState(this.room ? "in_room" : "connected");
+    this.dispatchEvent(new ReconnectedEvent(resumed));
   }
 
-  #closeRoom() {
-    const room = this.#room;
-    if (!room) return;
-    this.#stopPublishing();
-    this.#room = null;
-    this.#muting.leave();
-    room.close();
-    this.dispatchEvent(new RoomLeftEvent(room));
+  /** @param {AntiphonError | null} error */
+  #onEnded(error) {
+    const wasConnected = this.#state !== "connecting";
+    this.#session = null;
+    this.#membership.end();
+    this.#setState("disconnected");
+    if (!wasConnected) return; // the call that connects is rejected
+    if (error) this.#report(error);
+    this.dispatchEvent(new DisconnectedEvent(error));
   }
 
   /** @param {ClientState} state */

@@ -95,6 +95,11 @@ export class Connection {
     await this.peerConnection.getTransceivers()[0]?.sender.replaceTrack(track);
   }
 
+  /** Media can flow. */
+  get up() {
+    return this.peerConnection.connectionState === "connected";
+  }
+
   /** Ends it without `onFailed`. */
   close() {
     this.#ended = true;

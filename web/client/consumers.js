@@ -6,10 +6,11 @@
 
 import { Backoff } from "./backoff.js";
 import { Connection } from "./connection.js";
-import { AntiphonError } from "./errors.js";
+import { AntiphonError, serverError } from "./errors.js";
 
 /** @typedef {import("./signaling.js").Signaling} Signaling */
 /** @typedef {import("./messages.js").ServerMessage} ServerMessage */
+/** @typedef {NonNullable<import("./messages.js").Received<"room_joined">["resumed"]>} Held */
 
 /**
  * How a room hears its people.
@@ -19,6 +20,8 @@ import { AntiphonError } from "./errors.js";
  * @property {(userId: string) => void} remove this person publishes no longer
  * @property {(message: ServerMessage) => void} onMessage every message of the server; takes what concerns it
  * @property {(userId: string, subscribed: boolean) => void} setSubscribed hear this person, or not for the time being
+ * @property {(held: Held) => void} resume the socket was lost and the session goes on: what the server has kept; `add` and `remove` have told
+ *   who publishes now
  * @property {() => void} restartIce the network has changed: new ICE credentials for every connection
  * @property {() => void} close
  * @property {() => {userId: string | null, peerConnection: RTCPeerConnection}[]} connections userId null: several people
@@ -34,7 +37,7 @@ import { AntiphonError } from "./errors.js";
  */
 
 /** Refusals that mean "no longer there": a notice about it is on its way, and nothing is to be done. */
-const GONE = new Set(["not_publishing", "publisher_not_found", "not_in_room", "superseded", "disconnected"]);
+const GONE = new Set(["not_publishing", "publisher_not_found", "not_in_room", "superseded"]);
 
 /** Closed by the server for these reasons, it is not asked for again by this client. */
 const FINAL_REASONS = new Set(["replaced", "closed"]);
@@ -109,6 +112,18 @@ export class ConnectionPerPerson {
     if (consumerId) this.#signaling.send({ type: "close_consumer", consumer_id: consumerId });
   }
 
+  /** @param {Held} held */
+  resume({ consumers: held }) {
+    for (const { userId, consumerId, connection } of [...this.#consumers.values()]) {
+      const kept = held.some(({ consumer_id }) => consumer_id === consumerId) && connection?.up;
+      // Without a connection one is being made, or waits for its time.
+      if (connection && !kept) this.add(userId);
+    }
+    for (const { consumer_id, publisher_user_id } of held) {
+      if (!this.#consumers.has(publisher_user_id)) this.#signaling.send({ type: "close_consumer", consumer_id });
+    }
+  }
+
   restartIce() {
     for (const { consumerId } of this.#consumers.values()) {
       if (consumerId) this.#signaling.send({ type: "restart_ice", target: "consumer", consumer_id: consumerId });
@@ -134,7 +149,7 @@ export class ConnectionPerPerson {
     if (message.type !== "consumer_closed") return;
     const consumer = this.#byId(message.consumer_id);
     if (!consumer) return;
-    if (FINAL_REASONS.has(message.reason)) this.remove(consumer.userId);
+    if (FINAL_REASONS.has(message.reason)) this.#end(consumer.userId);
     else this.#lost(consumer, new AntiphonError("connection_failed", "The media connection to the server broke."));
   }
 
@@ -148,7 +163,7 @@ export class ConnectionPerPerson {
     const consumer = this.#byId(consumer_id);
     if (!consumer) return;
     if (code !== "consumer_not_found") this.#signaling.send({ type: "close_consumer", consumer_id });
-    this.#lost(consumer, new AntiphonError(code, message, { request }));
+    this.#lost(consumer, serverError({ code, message, request }));
   }
 
   /**
@@ -171,7 +186,7 @@ export class ConnectionPerPerson {
   }
 
   close() {
-    for (const userId of [...this.#consumers.keys()]) this.remove(userId);
+    for (const userId of [...this.#consumers.keys()]) this.#end(userId);
   }
 
   connections() {
@@ -199,9 +214,19 @@ export class ConnectionPerPerson {
     } catch (thrown) {
       const error = AntiphonError.from(thrown, "connection_failed", "Someone in the room cannot be heard.");
       if (consumer.closed) return;
-      if (GONE.has(error.code)) this.remove(userId);
+      if (GONE.has(error.code)) this.#end(userId);
+      else if (error.code === "disconnected") this.#startWhenAvailable(consumer);
       else this.#lost(consumer, error);
     }
+  }
+
+  /** @param {Consumer} consumer */
+  #startWhenAvailable(consumer) {
+    this.#closeConnection(consumer);
+    this.#signaling.available().then(
+      () => consumer.closed || void this.#start(consumer),
+      () => {}, // the room is closed by whoever keeps the session
+    );
   }
 
   /**
@@ -236,7 +261,7 @@ export class ConnectionPerPerson {
     this.#closeConnection(consumer);
     const delayMs = consumer.backoff.broke(performance.now());
     if (delayMs === null) {
-      this.remove(consumer.userId);
+      this.#end(consumer.userId);
       this.#listener.onError(error);
       return;
     }

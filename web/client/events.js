@@ -5,7 +5,7 @@
 /** @typedef {import("./errors.js").AntiphonError} AntiphonError */
 /** @typedef {import("./client.js").ClientState} ClientState */
 /** @typedef {import("./room.js").Room} Room */
-/** @typedef {import("./room.js").Participant} Participant */
+/** @typedef {import("./participant.js").Participant} Participant */
 /** @typedef {import("./messages.js").ServerMessage} ServerMessage */
 /** @typedef {import("./quality.js").Quality} Quality */
 
@@ -43,7 +43,37 @@ export class StateChangeEvent extends Event {
   }
 }
 
-/** `disconnected`: the socket is gone and everything is closed. `error` says why; null after `close()`. */
+/**
+ * `reconnecting`: the connection to the server is lost and is made again in `delayMs`. Once for each attempt; rooms stay, and media goes on
+ * as long as the server keeps this client.
+ */
+export class ReconnectingEvent extends Event {
+  /**
+   * @param {number} attempt 1 for the first
+   * @param {number} delayMs until this attempt begins; news of the network may shorten it
+   * @param {AntiphonError} error why the connection was lost
+   */
+  constructor(attempt, delayMs, error) {
+    super("reconnecting");
+    /** @readonly */ this.attempt = attempt;
+    /** @readonly */ this.delayMs = delayMs;
+    /** @readonly */ this.error = error;
+  }
+}
+
+/**
+ * `reconnected`: everything is as it was. `resumed`: the server had kept this client, nobody noticed and media never stopped; else this client
+ * has registered, joined its room and published again.
+ */
+export class ReconnectedEvent extends Event {
+  /** @param {boolean} resumed */
+  constructor(resumed) {
+    super("reconnected");
+    /** @readonly */ this.resumed = resumed;
+  }
+}
+
+/** `disconnected`: the connection has ended for good and everything is closed. `error` says why; null after `close()`. */
 export class DisconnectedEvent extends Event {
   /** @param {AntiphonError | null} error */
   constructor(error) {
@@ -98,7 +128,8 @@ export class DrainingEvent extends Event {
 }
 
 /**
- * `participantjoined`, `participantleft`, and `participantchanged` (muted, publishing, heard or the quality became something else).
+ * `participantjoined`, `participantleft`, and `participantchanged` (muted, publishing, heard, its stream or its
+ * quality became something else).
  */
 export class ParticipantEvent extends Event {
   /**

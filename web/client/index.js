@@ -12,13 +12,15 @@
  */
 
 export { AntiphonClient } from "./client.js";
-export { AntiphonError } from "./errors.js";
+export { AntiphonError, SERVER_ERROR_CODES } from "./errors.js";
 export {
   DisconnectedEvent,
   DrainingEvent,
   ErrorEvent,
   ParticipantEvent,
   QualityEvent,
+  ReconnectedEvent,
+  ReconnectingEvent,
   RoomJoinedEvent,
   RoomLeftEvent,
   RoomMovedEvent,
@@ -28,5 +30,6 @@ export {
 } from "./events.js";
 export { createAudioContext, LocalLevel, meterPosition, Smoother, SPEAKING_LEVEL } from "./levels.js";
 export { QUALITY_BOUNDS } from "./quality.js";
-export { Participant, Room } from "./room.js";
+export { Participant } from "./participant.js";
+export { Room } from "./room.js";
 export { ConnectionStatistics, HISTORY_MS, SAMPLE_INTERVAL_MS, StatisticsCollector, StreamStatistics } from "./statistics.js";

@@ -6,8 +6,7 @@
  */
 
 import { DELAYS_MS } from "./backoff.js";
-import { AntiphonError } from "./errors.js";
-import { serverError } from "./signaling.js";
+import { AntiphonError, serverError } from "./errors.js";
 
 /** @typedef {import("./signaling.js").Signaling} Signaling */
 
@@ -60,6 +59,12 @@ export class Muting {
     this.#signaling = signaling;
     this.#show(this.#wanted);
     if (this.#wanted) this.#tell();
+  }
+
+  /** Back in the room in which one was: the server may not have heard the last wish. */
+  resume() {
+    this.#refusals = 0;
+    this.#tell();
   }
 
   leave() {

@@ -1,5 +1,9 @@
 /**
- * What this client sends: keeps a microphone published in the room it is in, and tries again when the connection breaks.
+ * What this client sends: keeps a microphone published in the room it is in, over as many connections as it takes.
+ *
+ *     new ── start() ──▶ establishing ── others can hear it ──▶ established
+ *                          ▲   └─ given up ─▶ broken ─ renew() ─┐   │
+ *                          └──────────── broke, renew() ────────┴───┘      stop() ends it from everywhere
  */
 
 import { Backoff } from "./backoff.js";
@@ -21,7 +25,6 @@ import { Publication } from "./publication.js";
 /** Failures that may be over at the next attempt; what else the server refuses, it would refuse again. */
 const PASSING = new Set(["connection_failed", "shard_unavailable", "publisher_not_found", "timeout"]);
 
-/** One track published in one room, over as many connections as it takes. */
 export class Publishing {
   #options;
   #track;
@@ -29,6 +32,9 @@ export class Publishing {
   #backoff = new Backoff();
   /** @type {Publication | null} */
   #publication = null;
+  #establishing = false;
+  /** Ends a wait before its time. */
+  #wake = () => {};
   #stopping = new AbortController();
 
   /** @param {PublishingOptions} options */
@@ -42,38 +48,35 @@ export class Publishing {
     return this.#publication && !this.#publication.closed ? this.#publication.peerConnection : null;
   }
 
+  /** Others can hear it, as far as is known here. */
+  get established() {
+    return this.#publication?.established ?? false;
+  }
+
   /**
    * Publishes, with as many attempts as {@link Backoff} allows. Call once; what breaks later is repaired without a further call.
    *
    * @throws {AntiphonError} of the last attempt; `superseded` when stopped meanwhile
    */
   async start() {
-    for (;;) {
-      this.#backoff.started(performance.now());
-      try {
-        await this.#attempt();
-        return;
-      } catch (thrown) {
-        const error = AntiphonError.from(thrown, "connection_failed", "The connection for your microphone did not come up.");
-        const delayMs = PASSING.has(error.code) ? this.#backoff.broke(performance.now()) : null;
-        if (delayMs === null) throw error;
-        await this.#wait(delayMs);
+    this.#establishing = true;
+    try {
+      while (!(await this.#attempt())) {
+        // again
       }
+    } finally {
+      this.#establishing = false;
     }
   }
 
-  async #attempt() {
-    const { signaling, iceServers, onChange } = this.#options;
-    const publication = new Publication({
-      signaling,
-      iceServers,
-      track: this.#track,
-      muted: this.#muted,
-      onLost: (error) => this.#lost(publication, error),
-    });
-    this.#publication = publication;
-    await publication.start();
-    onChange(true);
+  /** The server holds nothing of what was published (the room has moved, the session is another one): publishes anew, at once. */
+  renew() {
+    this.#backoff = new Backoff();
+    const { established } = this;
+    this.#publication?.close(); // an attempt that is under way begins again
+    this.#wake();
+    if (established) this.#options.onChange(false);
+    if (!this.#establishing) void this.#repair(0, null);
   }
 
   /** The server closed our publisher. */
@@ -85,7 +88,7 @@ export class Publishing {
     this.#lost(publication, new AntiphonError("connection_failed", "The connection for your microphone broke."));
   }
 
-  /** @param {string} line */
+  /** A candidate of the server. @param {string} line */
   addCandidate(line) {
     this.#publication?.addCandidate(line);
   }
@@ -115,6 +118,49 @@ export class Publishing {
   }
 
   /**
+   * @returns {Promise<boolean>} false when it is worth another attempt, after having waited for it
+   * @throws {AntiphonError} when it is not
+   */
+  async #attempt() {
+    const { signaling, iceServers, onChange } = this.#options;
+    this.#backoff.started(performance.now());
+    try {
+      const publication = new Publication({
+        signaling,
+        iceServers,
+        track: this.#track,
+        muted: this.#muted,
+        onLost: (error) => this.#lost(publication, error),
+      });
+      this.#publication = publication;
+      await publication.start();
+      onChange(true);
+      return true;
+    } catch (thrown) {
+      if (this.#stopping.signal.aborted) throw superseded();
+      await this.#beforeNext(AntiphonError.from(thrown, "connection_failed", "The connection for your microphone did not come up."));
+      return false;
+    }
+  }
+
+  /**
+   * Waits until the next attempt makes sense.
+   *
+   * @param {AntiphonError} error why the last one failed
+   * @throws {AntiphonError} this error when none makes sense
+   */
+  async #beforeNext(error) {
+    if (error.code === "superseded") return; // by renew()
+    if (error.code === "disconnected") {
+      await this.#options.signaling.available();
+      return;
+    }
+    const delayMs = PASSING.has(error.code) ? this.#backoff.broke(performance.now()) : null;
+    if (delayMs === null) throw error;
+    await this.#wait(delayMs);
+  }
+
+  /**
    * A connection that had been up is gone.
    *
    * @param {Publication} publication
@@ -123,19 +169,25 @@ export class Publishing {
   #lost(publication, error) {
     if (this.#stopping.signal.aborted || publication !== this.#publication) return;
     this.#options.onChange(false);
-    void this.#repair(error);
+    void this.#repair(this.#backoff.broke(performance.now()), error);
   }
 
-  /** @param {AntiphonError} error */
-  async #repair(error) {
-    const delayMs = this.#backoff.broke(performance.now());
+  /**
+   * @param {number | null} delayMs null: given up
+   * @param {AntiphonError | null} error
+   */
+  async #repair(delayMs, error) {
+    this.#establishing = true;
     try {
       if (delayMs === null) throw error;
-      await this.#wait(delayMs);
+      if (delayMs > 0) await this.#wait(delayMs);
       await this.start();
     } catch (thrown) {
-      const last = AntiphonError.from(thrown, "connection_failed", error.message);
-      if (last.code !== "superseded") this.#options.onError(last);
+      const last = AntiphonError.from(thrown, "connection_failed", "The connection for your microphone broke.");
+      // Whoever keeps the session says so when it has ended.
+      if (last.code !== "superseded" && last.code !== "disconnected") this.#options.onError(last);
+    } finally {
+      this.#establishing = false;
     }
   }
 
@@ -149,6 +201,7 @@ export class Publishing {
     return new Promise((resolve, reject) => {
       if (signal.aborted) reject(superseded());
       const timer = setTimeout(resolve, delayMs);
+      this.#wake = resolve;
       signal.addEventListener("abort", () => {
         clearTimeout(timer);
         reject(superseded());

@@ -2,73 +2,28 @@
  * A room as this client sees it: who is in it, who publishes, who is muted, and everyone's sound.
  *
  * Knows the server's messages about a room. How people are heard is behind {@link Hearing}; what this client sends is the
- * client's.
+ * client's. When a lost session comes back, `reconcile` takes what the server says anew, and `settle` brings this room to it: people who
+ * are still there stay the same objects, and events tell of differences only.
  */
 
 import { ConnectionPerPerson } from "./consumers.js";
 import { ParticipantEvent, TrackEvent, TypedEventTarget } from "./events.js";
-import { RemoteLevel } from "./levels.js";
+import { Participant } from "./participant.js";
+import { Roster } from "./roster.js";
 import { Subscription } from "./subscription.js";
 
 /** @typedef {import("./signaling.js").Signaling} Signaling */
 /** @typedef {import("./messages.js").ServerMessage} ServerMessage */
 /** @typedef {import("./messages.js").Person} Person */
 /** @typedef {import("./consumers.js").Hearing} Hearing */
+/** @typedef {import("./messages.js").Received<"room_joined">} RoomJoined */
 /** @typedef {import("./errors.js").AntiphonError} AntiphonError */
-/** @typedef {import("./quality.js").Quality} Quality */
 
 /**
  * How people are heard: all on one connection, or each on one of their own. The first costs less for everybody, and is the default.
  *
  * @typedef {"subscription" | "connections"} HearingKind
  */
-
-/** One person in a room. The fields change; `participantchanged` tells when. */
-export class Participant {
-  /** Publishes: others can hear this person. */
-  publishing = false;
-  muted = false;
-  /**
-   * How good the connection is on which this person is heard here, or for the local participant, on which the microphone is sent; null while
-   * unknown, and while {@link AntiphonClient.statistics} does not measure. @type {Quality | null}
-   */
-  quality = null;
-  /** What this person says, ready for `audio.srcObject`; null while nothing is received. @type {MediaStream | null} */
-  stream = null;
-  /** @type {RemoteLevel | null} */
-  #level = null;
-
-  /**
-   * @param {Person} person
-   * @param {boolean} isLocal this client itself
-   */
-  constructor(person, isLocal) {
-    /** @readonly */ this.userId = person.user_id;
-    /** @readonly */ this.username = person.username;
-    /** @readonly */ this.isLocal = isLocal;
-    this.muted = person.muted ?? false;
-  }
-
-  /**
-   * How loud this remote person is now.
-   *
-   * @param {number} nowMs `performance.now()`
-   * @returns {number} linear, 0..1; 0 for the local participant, whose microphone is the application's
-   */
-  level(nowMs) {
-    return this.#level?.read(nowMs) ?? 0;
-  }
-
-  /**
-   * @internal
-   * @param {MediaStream | null} stream
-   * @param {RTCRtpReceiver | null} receiver
-   */
-  receive(stream, receiver) {
-    this.stream = stream;
-    this.#level = receiver && new RemoteLevel(receiver);
-  }
-}
 
 /**
  * @extends {TypedEventTarget<{
@@ -79,7 +34,16 @@ export class Room extends TypedEventTarget {
   /** @type {Map<string, Participant>} */
   #participants = new Map();
   #localUserId;
+  #signaling;
+  #iceServers;
+  #kind;
+  #onError;
+  /** @type {Hearing} */
   #hearing;
+  /** What the server has said since the session came back; null once it is settled. @type {Roster | null} */
+  #roster = null;
+  /** What the server still holds of this client; null when every connection is lost. @type {RoomJoined["resumed"] | null} */
+  #held = null;
 
   /**
    * @internal
@@ -96,13 +60,12 @@ export class Room extends TypedEventTarget {
     super();
     /** @readonly */ this.id = id;
     this.#localUserId = localUserId;
+    this.#signaling = signaling;
+    this.#iceServers = iceServers;
+    this.#kind = hearing;
+    this.#onError = onError;
+    this.#hearing = this.#makeHearing();
     for (const person of people) this.#add(person);
-    /** @type {Hearing} */
-    this.#hearing = new (hearing === "connections" ? ConnectionPerPerson : Subscription)(signaling, iceServers, {
-      onTrack: (userId, track, receiver) => this.#onTrack(userId, track, receiver),
-      onTrackEnded: (userId) => this.#onTrackEnded(userId),
-      onError,
-    });
   }
 
   /** Everyone in the room, this client included, in the order in which they came. */
@@ -118,16 +81,6 @@ export class Room extends TypedEventTarget {
   /** @param {string} userId */
   participant(userId) {
     return this.#participants.get(userId) ?? null;
-  }
-
-  /**
-   * Hear somebody or not, without anybody knowing: while not, the server sends nothing of them. It holds while that person is in the room.
-   *
-   * @param {string} userId
-   * @param {boolean} subscribed
-   */
-  setSubscribed(userId, subscribed) {
-    this.#hearing.setSubscribed(userId, subscribed);
   }
 
   /**
@@ -150,6 +103,59 @@ export class Room extends TypedEventTarget {
    */
   onMessage(message) {
     this.#hearing.onMessage(message);
+    if (this.#roster) this.#roster.fold(message);
+    else this.#follow(message);
+  }
+
+  /**
+   * The session came back, and the server says who is here: held back, with all that it says next, until {@link settle}.
+   *
+   * @internal
+   * @param {RoomJoined} message with `resumed` if the server has kept the connections of this client
+   * @param {string} localUserId
+   */
+  reconcile({ participants, resumed }, localUserId) {
+    const untouched = this.#roster === null || this.#held !== null;
+    this.#held = resumed && untouched ? resumed : null;
+    this.#roster = new Roster(participants);
+    this.#rename(localUserId);
+    if (this.#held) return;
+    this.#hearing.close();
+    this.#hearing = this.#makeHearing();
+  }
+
+  /**
+   * Everything has been said: becomes what the server says.
+   *
+   * @internal
+   * @returns {RoomJoined["resumed"] | null} what it still holds of this client; null: nothing, every connection is lost
+   */
+  settle() {
+    const [roster, held] = [this.#roster, this.#held];
+    if (!roster) return null;
+    this.#roster = null;
+    for (const { userId } of this.participants) if (!roster.entries.has(userId)) this.#leave(userId);
+    for (const [userId, entry] of roster.entries) this.#become(userId, entry, held !== null);
+    if (held) this.#hearing.resume(held);
+    return held;
+  }
+
+  /**
+   * @param {string} userId
+   * @param {import("./roster.js").Entry} entry
+   * @param {boolean} kept what was heard before can still be heard
+   */
+  #become(userId, { person, publishing, muted, renewed }, kept) {
+    if (userId === this.#localUserId) return;
+    this.#join(person);
+    const heardBefore = kept && !renewed && this.participant(userId)?.publishing;
+    this.change(userId, { publishing, muted });
+    if (!publishing) this.#hearing.remove(userId);
+    else if (!heardBefore) this.#hearing.add(userId);
+  }
+
+  /** @param {ServerMessage} message */
+  #follow(message) {
     switch (message.type) {
       case "user_joined":
         this.#join(message);
@@ -177,14 +183,15 @@ export class Room extends TypedEventTarget {
   /**
    * @internal
    * @param {string} userId
-   * @param {Partial<Pick<Participant, "muted" | "publishing" | "quality">>} change
+   * @param {Partial<Pick<Participant, "muted" | "publishing" | "quality" | "heard">>} change
    */
   change(userId, change) {
     const participant = this.#participants.get(userId);
     if (!participant) return;
-    const { muted, publishing, quality } = participant;
+    const before = { ...participant };
     Object.assign(participant, change);
-    if (participant.muted === muted && participant.publishing === publishing && participant.quality === quality) return;
+    const names = /** @type {(keyof typeof change)[]} */ (Object.keys(change));
+    if (names.every((name) => participant[name] === before[name])) return;
     this.dispatchEvent(new ParticipantEvent("participantchanged", participant));
   }
 
@@ -204,9 +211,40 @@ export class Room extends TypedEventTarget {
     this.#hearing.close();
   }
 
+  /** @returns {Hearing} */
+  #makeHearing() {
+    /** @type {Hearing} */
+    const hearing = new (this.#kind === "connections" ? ConnectionPerPerson : Subscription)(this.#signaling, this.#iceServers, {
+      onTrack: (userId, track, receiver) => this.#onTrack(userId, track, receiver),
+      onTrackEnded: (userId) => this.#onTrackEnded(userId),
+      onError: this.#onError,
+    });
+    for (const { userId, heard } of this.participants) if (!heard) hearing.setSubscribed(userId, false);
+    return hearing;
+  }
+
+  /** @param {string} userId of the local participant, whom the server may know by another one now */
+  #rename(userId) {
+    if (userId === this.#localUserId) return;
+    const everyone = this.participants;
+    this.local.userId = userId;
+    this.#localUserId = userId;
+    this.#participants = new Map(everyone.map((participant) => [participant.userId, participant]));
+  }
+
+  /**
+   * @param {Participant} participant
+   * @param {boolean} heard
+   */
+  #setHeard(participant, heard) {
+    if (participant.isLocal || this.#participants.get(participant.userId) !== participant) return;
+    this.change(participant.userId, { heard });
+    this.#hearing.setSubscribed(participant.userId, heard);
+  }
+
   /** @param {Person} person */
   #add(person) {
-    const participant = new Participant(person, person.user_id === this.#localUserId);
+    const participant = new Participant(person, person.user_id === this.#localUserId, (heard) => this.#setHeard(participant, heard));
     this.#participants.set(person.user_id, participant);
     return participant;
   }

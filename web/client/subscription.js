@@ -12,12 +12,13 @@
 
 import { Backoff, DELAYS_MS } from "./backoff.js";
 import { Connection } from "./connection.js";
-import { AntiphonError } from "./errors.js";
+import { AntiphonError, serverError } from "./errors.js";
 
 /** @typedef {import("./signaling.js").Signaling} Signaling */
 /** @typedef {import("./messages.js").ServerMessage} ServerMessage */
 /** @typedef {import("./consumers.js").Hearing} Hearing */
 /** @typedef {import("./consumers.js").HearingListener} HearingListener */
+/** @typedef {import("./consumers.js").Held} Held */
 
 /**
  * @template {import("./messages.js").ServerMessageType} T
@@ -30,7 +31,7 @@ export const OFFER_DEADLINE_MS = 15_000;
 /** Requests whose refusal means that there is no subscription. */
 const ESSENTIAL = new Set(["subscribe", "subscription_answer"]);
 /** Refusals that mean that this client is in no room: there is nothing to hear. */
-const OVER = new Set(["not_in_room", "not_registered", "disconnected"]);
+const OVER = new Set(["not_in_room", "not_registered"]);
 
 /** @typedef {{consumerId: string, userId: string}} Heard */
 
@@ -72,6 +73,8 @@ export class Subscription {
   #publishing = new Set();
   /** @type {Set<string>} */
   #unwanted = new Set();
+  /** Who is wanted again; a server that did not hear of it has to be told once more. @type {Set<string>} */
+  #wantedAgain = new Set();
   /** Who is heard, as the listener was told. @type {Map<string, Heard>} by mid */
   #heard = new Map();
 
@@ -105,9 +108,20 @@ export class Subscription {
    */
   setSubscribed(userId, subscribed) {
     if (this.#unwanted.has(userId) !== subscribed) return;
-    if (subscribed) this.#unwanted.delete(userId);
-    else this.#unwanted.add(userId);
+    const [to, from] = subscribed ? [this.#wantedAgain, this.#unwanted] : [this.#unwanted, this.#wantedAgain];
+    to.add(userId);
+    from.delete(userId);
     this.#signaling.send({ type: "set_subscribed", user_id: userId, subscribed });
+  }
+
+  /** The server repeats an offer that the lost socket may have swallowed. @param {Held} held */
+  resume({ subscribed }) {
+    if (!subscribed || !this.#line) {
+      this.#subscribe();
+      return;
+    }
+    for (const userId of this.#unwanted) this.#signaling.send({ type: "set_subscribed", user_id: userId, subscribed: false });
+    for (const userId of this.#wantedAgain) this.#signaling.send({ type: "set_subscribed", user_id: userId, subscribed: true });
   }
 
   /** @param {ServerMessage} message */
@@ -129,11 +143,9 @@ export class Subscription {
       case "room_moved":
         this.#subscribe();
         break;
-      case "room_joined":
-        if (message.resumed && !message.resumed.subscribed) this.#subscribe();
-        break;
       case "user_left":
         this.#unwanted.delete(message.user_id);
+        this.#wantedAgain.delete(message.user_id);
         break;
       default:
         break;
@@ -219,8 +231,9 @@ export class Subscription {
   /** @param {Received<"error">} error */
   #onError({ request, code, message }) {
     if (!ESSENTIAL.has(request ?? "") || this.#closed) return;
-    if (OVER.has(code)) this.#drop();
-    else this.#lost(new AntiphonError(code, message, { request }));
+    if (OVER.has(code) || code === "unauthorized") this.#drop();
+    if (code === "unauthorized") this.#listener.onError(serverError({ code, message, request }));
+    else if (!OVER.has(code)) this.#lost(serverError({ code, message, request }));
   }
 
   /**
