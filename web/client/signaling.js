@@ -351,7 +351,7 @@ function lost() {
  */
 function closeError(code, reason) {
   if (code === 1001 || code === 1012) return new AntiphonError("disconnected", "The server was stopped or restarted.");
-  if (code === 4001) return new AntiphonError("taken_over", "This call goes on in another tab or window.");
+  if (code === 4001) return new AntiphonError("taken_over", "This call goes on in another tab.");
   if (code === 1008 || code === 1009 || code === 1013) {
     return new AntiphonError("ended_by_server", `The server ended the connection${reason ? `: ${reason}.` : "."}`);
   }
