@@ -288,11 +288,20 @@ class TestPages:
         assert headers["content-type"].startswith("text/html")
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["cache-control"] == "no-cache"
-        assert "default-src 'self'" in headers["content-security-policy"]
+        policy = headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert "script-src 'self'" in policy
+        assert "unsafe" not in policy
 
     @pytest.mark.parametrize(
         ("path", "mime"),
-        [("/client/index.js", "text/javascript"), ("/app/styles/tokens.css", "text/css"), ("/example.html", "text/html")],
+        [
+            ("/client/index.js", "text/javascript"),
+            ("/app/styles/tokens.css", "text/css"),
+            ("/example.html", "text/html"),
+            ("/sw.js", "text/javascript"),
+            ("/app/manifest.webmanifest", "application/manifest+json"),
+        ],
     )
     async def test_files_are_served_with_types_that_browsers_take(self, site: Site, path: str, mime: str) -> None:
         status, headers, _ = await site.get(path)
