@@ -35,11 +35,12 @@ export function problemOf(thrown) {
  * What is asked of the browser: mono at the rate of Opus. A remembered device that is not there is no failure: the default is taken.
  *
  * @param {Readonly<Values>} values
+ * @param {boolean} present whether the chosen device is plugged in: merely wished for, Chromium prefers one that is open already
  * @returns {MediaTrackConstraints}
  */
-export function constraintsFor(values) {
+export function constraintsFor(values, present) {
   const processing = Object.fromEntries(PROCESSING.map((key) => [key, values[key]]));
-  const device = values.microphone === "" ? {} : { deviceId: { ideal: values.microphone } };
+  const device = values.microphone === "" ? {} : { deviceId: { [present ? "exact" : "ideal"]: values.microphone } };
   return { ...device, ...processing, channelCount: 1, sampleRate: 48_000 };
 }
 
@@ -72,14 +73,15 @@ export class Capture {
    * Opens the microphone that the settings name, and lets go of the one before only then.
    *
    * @param {Readonly<Values>} values
+   * @param {boolean} present whether the chosen device is plugged in
    * @returns {Promise<MediaStream | null>} null when a newer wish came meanwhile
    * @throws what getUserMedia throws; the microphone before stays
    */
-  async open(values) {
+  async open(values, present) {
     this.#wish += 1;
     const wish = this.#wish;
     if (!navigator.mediaDevices) throw Object.assign(new Error(), { name: "InsecureContext" });
-    const stream = await navigator.mediaDevices.getUserMedia({ audio: constraintsFor(values) });
+    const stream = await getMicrophone(values, present);
     if (wish !== this.#wish) {
       stop(stream);
       return null;
@@ -101,7 +103,7 @@ export class Capture {
     const track = this.#track;
     if (!track) return true;
     try {
-      await track.applyConstraints(constraintsFor(values));
+      await track.applyConstraints(constraintsFor({ ...values, microphone: "" }, false));
     } catch {
       return false;
     }
@@ -109,11 +111,32 @@ export class Capture {
     return PROCESSING.every((key) => settings[key] === undefined || settings[key] === values[key]);
   }
 
+  /** Lets go of the microphone before it is opened anew: Chromium gives one that is open only as it was opened first. */
+  pause() {
+    if (this.stream) stop(this.stream);
+  }
+
   /** @param {MediaStream} stream */
   #ended(stream) {
     if (stream !== this.stream) return;
     this.stream = null;
     this.#onEnded();
+  }
+}
+
+/**
+ * @param {Readonly<Values>} values
+ * @param {boolean} present
+ * @returns {Promise<MediaStream>}
+ */
+async function getMicrophone(values, present) {
+  const get = (/** @type {boolean} */ exactly) => navigator.mediaDevices.getUserMedia({ audio: constraintsFor(values, exactly) });
+  try {
+    return await get(present);
+  } catch (thrown) {
+    // Pulled out a moment ago: the list of devices does not know it yet.
+    if (present && thrown instanceof Error && thrown.name === "OverconstrainedError") return get(false);
+    throw thrown;
   }
 }
 

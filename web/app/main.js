@@ -4,6 +4,7 @@ import { AntiphonClient } from "../client/index.js";
 import { Call } from "./call.js";
 import { Devices } from "./devices.js";
 import { box } from "./elements.js";
+import { registerServiceWorker } from "./install.js";
 import { Lobby } from "./lobby.js";
 import { Microphone } from "./microphone.js";
 import { announce, clearError, initNotices, showError, showNotice } from "./notices.js";
@@ -11,6 +12,7 @@ import { Playback } from "./playback.js";
 import { Settings } from "./settings.js";
 import { SettingsDialog } from "./settings-dialog.js";
 import { Speaker } from "./speaker.js";
+import { StatisticsPanel } from "./statistics.js";
 import { errorText, TEXT, translatePage } from "./text.js";
 import { titleOf } from "./title.js";
 
@@ -39,6 +41,7 @@ const microphone = new Microphone(settings, devices, {
 });
 const call = new Call({ client, microphone, playback, settings, onChange: showTitle });
 const lobby = new Lobby(client);
+new StatisticsPanel(client);
 void devices.refresh();
 
 client.on("statechange", ({ state }) => {
@@ -68,6 +71,8 @@ function showTitle() {
   const people = client.room?.participants.length ?? 0;
   document.title = titleOf({ state: client.state, people, muted: client.muted, deafened: call.deafened });
 }
+
+registerServiceWorker();
 
 // For bug reports and tests: the client with its RTCPeerConnections, from the browser's console.
 Object.defineProperty(window, "antiphon", { value: Object.freeze({ client }), enumerable: true });

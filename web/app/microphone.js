@@ -85,14 +85,13 @@ export class Microphone {
     }
   }
 
-  /** The list of devices is another. @param {{defaultMoved: boolean}} change */
-  async onDevices({ defaultMoved }) {
+  /** The list of devices is another. @param {import("./devices.js").DevicesChange} change */
+  async onDevices({ defaultMoved, appeared }) {
     const { microphone } = this.#settings.values;
-    const present = this.#devices.microphones.some(({ id }) => id === microphone);
     if (!this.granted) {
       // Somebody was told to plug one in, and has done so.
       if (this.#problem === "ended" || this.#problem === "missing") await this.#reopen({ announced: true });
-    } else if (microphone === "" ? defaultMoved : present && this.#capture.deviceId !== microphone) {
+    } else if (microphone === "" ? defaultMoved : appeared(microphone) && this.#capture.deviceId !== microphone) {
       await this.#reopen({ announced: true });
     }
   }
@@ -109,7 +108,8 @@ export class Microphone {
   }
 
   async #open() {
-    const stream = await this.#capture.open(this.#settings.values);
+    const { values } = this.#settings;
+    const stream = await this.#capture.open(values, this.#devices.hasMicrophone(values.microphone));
     if (!stream) return;
     this.#level?.close();
     this.#level = measure(stream);
@@ -144,7 +144,9 @@ export class Microphone {
   async #onSetting(key) {
     if (!this.granted) return;
     if (key === "microphone") await this.#reopen({ announced: false });
-    if (PROCESSING.has(key) && !(await this.#capture.process(this.#settings.values))) await this.#reopen({ announced: false });
+    if (!PROCESSING.has(key) || (await this.#capture.process(this.#settings.values))) return;
+    this.#capture.pause();
+    if (!(await this.#reopen({ announced: false }))) await this.#onEnded();
   }
 
   /** Unplugged: another one takes over, if there is one and the browser may use it. */

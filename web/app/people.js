@@ -85,5 +85,5 @@ export class People {
  */
 function crowd(count) {
   if (count <= 4) return "few";
-  return count <= 12 ? "some" : "many";
+  return count <= 8 ? "some" : "many";
 }

@@ -7,6 +7,7 @@ export const EN = {
   needsScript: "Antiphon needs JavaScript.",
   dismiss: "Dismiss",
   settings: "Settings",
+  settingsShort: "Settings",
   notices: "Notices",
   disconnectedStatus: "Disconnected",
   status: {
@@ -102,6 +103,42 @@ export const EN = {
 
   // ------------------------------------------------------------------ statistics
   showStatistics: "Show detailed statistics",
+  statistics: "Statistics",
+  downloadStatistics: "Download statistics",
+  noConnections: "No sound goes to or from the server yet.",
+  sentConnection: "Your microphone",
+  heardConnection: "What you hear",
+  /** @param {string} name */
+  heardFrom: (name) => `What you hear of ${name}`,
+  streamShown: "Show",
+  everyoneTogether: "Everyone together",
+  /** @type {Record<string, string>} */
+  connectionState: {
+    new: "Starting",
+    connecting: "Connecting",
+    connected: "Connected",
+    disconnected: "Interrupted",
+    failed: "Failed",
+    closed: "Closed",
+  },
+  codec: "Codec",
+  packets: "Packets",
+  /**
+   * @param {string} count
+   * @param {string} lost
+   */
+  packetsOf: (count, lost) => `${count}, ${lost} lost`,
+  icePath: "ICE path",
+  bitrate: "Bitrate",
+  packetLoss: "Packet loss",
+  jitter: "Jitter",
+  roundTrip: "Round trip",
+  audioLevel: "Audio level",
+  jitterBuffer: "Jitter buffer",
+  /** @param {string} label */
+  chartOf: (label) => `Chart: ${label} over the last two minutes`,
+  /** @param {number} minutes */
+  minutesAgo: (minutes) => `−${minutes} min`,
 
   // ------------------------------------------------------------------ notices
   linkCopied: "Link copied",
