@@ -11,6 +11,7 @@ from playwright.async_api import Error as PlaywrightError
 
 from tests.browser.driver import WAIT_S, Driver, find_browser
 
+INSECURE_HOST = "antiphon.test"
 FLAGS = (
     "--no-sandbox",
     "--use-fake-device-for-media-stream",
@@ -19,6 +20,8 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
+    # Pages of this host come from this machine, but not from "localhost": browsers trust them as little as any plain http.
+    f"--host-resolver-rules=MAP {INSECURE_HOST} 127.0.0.1",
 )
 GRANT = ("--use-fake-ui-for-media-stream",)
 AUTOPLAY = ("--autoplay-policy=no-user-gesture-required",)

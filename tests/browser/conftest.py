@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, Playwright, async_playwright
 
 from tests.browser import chromium
@@ -87,3 +88,30 @@ def open_firefox(server: RunningServer, tmp_path: Path, cleanup: contextlib.Asyn
         return person
 
     return open_page
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared_chromium(sound: Path) -> AsyncIterator[Browser]:
+    """One Chromium for the tests of a file, which are marked ``asyncio(loop_scope="module")``."""
+    async with async_playwright() as running:
+        browser = await chromium.launch(running, sound=sound)
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def visit(server: RunningServer, shared_chromium: Browser) -> AsyncIterator[Opener]:
+    """Opens pages in the Chromium of the file, each in a context of its own (``color_scheme``, ``locale``, ``viewport``, ...)."""
+    async with contextlib.AsyncExitStack() as stack:
+
+        async def open_page(path: str = "/", *, before: str | None = None, status: str = "Disconnected", **options: object) -> Person:
+            page = await ChromiumPage.open(shared_chromium, **options)
+            stack.push_async_callback(page.close)
+            if before is not None:
+                await page.page.add_init_script(before)
+            person = Person(page, server.url)
+            await page.goto(server.url + path)
+            await person.wait_status(status)
+            return person
+
+        yield open_page

@@ -62,9 +62,10 @@ describe("settings", () => {
 });
 
 describe("capture", () => {
-  it("asks for the chosen device without insisting on it", () => {
+  it("asks for the chosen device, and does not insist on one that is not there", () => {
     const { values } = new Settings(JSON.stringify({ microphone: "m", autoGainControl: false }));
-    assert.deepEqual(constraintsFor(values), {
+    assert.deepEqual(constraintsFor(values, true).deviceId, { exact: "m" });
+    assert.deepEqual(constraintsFor(values, false), {
       deviceId: { ideal: "m" },
       echoCancellation: true,
       noiseSuppression: true,
@@ -72,7 +73,7 @@ describe("capture", () => {
       channelCount: 1,
       sampleRate: 48_000,
     });
-    assert.equal("deviceId" in constraintsFor(new Settings("{}").values), false);
+    assert.equal("deviceId" in constraintsFor(new Settings("{}").values, false), false);
   });
 
   it("knows every refusal of the browsers", () => {
