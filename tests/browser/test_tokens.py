@@ -10,6 +10,7 @@ import pytest
 
 from control.auth import Keys, make_token
 from control.grants import Grants
+from tests.browser.chromium import ChromiumPage
 from tests.browser.conftest import Opener
 from tests.server import RunningServer
 
@@ -35,6 +36,7 @@ async def test_the_link_of_an_invitation_lets_one_in_also_when_the_page_is_loade
     await ann.connect("Ann")
     await ann.create_room()
     assert await ann.page.evaluate("location.hash") == ""
-    await ann.page.evaluate("location.reload()")
+    assert isinstance(ann.page, ChromiumPage)
+    await ann.page.page.reload()
     await ann.wait_status("Disconnected")
     await ann.connect("Ann")

@@ -29,6 +29,7 @@ export class Lobby {
     input("room-id").value = invited;
     if (invited) putJoiningFirst();
     rememberInTab(TOKEN_KEY, this.#token);
+    this.show(client.state); // until here no button of the page could be pressed
   }
 
   /** @param {ClientState} state */

@@ -48,6 +48,7 @@ export class Microphone {
     this.#devices = devices;
     this.#events = events;
     button("request-microphone").addEventListener("click", () => void this.request());
+    button("request-microphone").disabled = false;
     settings.onChange((key) => void this.#onSetting(key));
     void this.#watchPermission();
     if (!window.isSecureContext) this.#problem = "insecure";

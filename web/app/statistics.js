@@ -1,9 +1,10 @@
 /** The statistics panel: a card for each connection, drawn once a second while it is open, and the file for a bug report. */
 
 import { box, button } from "./elements.js";
-import { ConnectionCard } from "./connection-card.js";
 
 /** @typedef {import("../client/index.js").AntiphonClient} AntiphonClient */
+/** @typedef {import("./connection-card.js").ConnectionCard} ConnectionCard */
+/** @typedef {typeof import("./connection-card.js").ConnectionCard} CardClass */
 
 /** So many cards begin unfolded: the microphone, and the first that is heard. More than that nobody reads, and each costs drawing. */
 const OPEN_CARDS = 2;
@@ -13,6 +14,8 @@ export class StatisticsPanel {
   /** @type {Map<string, ConnectionCard>} by the connection's id */
   #cards = new Map();
   #open = false;
+  /** Loaded, with all that draws charts, when somebody wants to see them. @type {CardClass | null} */
+  #Card = null;
   #watching = false;
 
   /** @param {AntiphonClient} client */
@@ -34,25 +37,34 @@ export class StatisticsPanel {
     this.#open = !this.#open;
     button("statistics-toggle").setAttribute("aria-expanded", String(this.#open));
     box("statistics").hidden = !this.#open;
-    if (this.#open) this.#draw();
+    if (this.#open) void this.#load();
     else this.#clear();
   }
 
+  async #load() {
+    this.#Card ??= (await import("./connection-card.js")).ConnectionCard;
+    this.#draw();
+  }
+
   #draw() {
-    if (!this.#open || !this.#client.room) return;
+    const Card = this.#Card;
+    if (!this.#open || !Card || !this.#client.room) return;
     const { connections } = this.#client.statistics();
     const nowMs = performance.now();
     for (const [id, card] of this.#cards) if (!connections.some((one) => one.id === id)) this.#remove(id, card);
     for (const connection of connections) {
-      const card = this.#cards.get(connection.id) ?? this.#add(connection.id);
+      const card = this.#cards.get(connection.id) ?? this.#add(connection.id, Card);
       card.update(connection, nowMs);
     }
     box("statistics-empty").hidden = connections.length > 0;
   }
 
-  /** @param {string} id */
-  #add(id) {
-    const card = new ConnectionCard((userId) => this.#client.room?.participant(userId)?.username ?? "", this.#cards.size < OPEN_CARDS);
+  /**
+   * @param {string} id
+   * @param {CardClass} Card
+   */
+  #add(id, Card) {
+    const card = new Card((userId) => this.#client.room?.participant(userId)?.username ?? "", this.#cards.size < OPEN_CARDS);
     card.element.addEventListener("toggle", () => this.#draw());
     this.#cards.set(id, card);
     box("connections").append(card.element);
