@@ -14,6 +14,7 @@ from control.auth import Access, make_token
 from control.dispatch import Dispatcher
 from control.grants import EVERYDAY, GRANTS, Grant, Grants
 from control.openapi import document
+from control.placement import Choice
 from control.processes import LocalShards
 from control.rooms import Participant, Room
 from control.shards import ShardLink, Shards
@@ -91,6 +92,7 @@ class Admin:
     def endpoints(self) -> list[Endpoint]:
         table = [
             Endpoint("GET", "/api/shards", "list_shards", "Every shard with its load", self.list_shards, ShardList),
+            Endpoint("GET", "/api/placement", "placement", "Which shard the next room would get, and why", self.placement, Choice),
             Endpoint("GET", "/api/rooms", "list_rooms", "Every room with its participants", self.list_rooms, RoomList),
             Endpoint("GET", "/api/rooms/{room_id}", "show_room", "One room", self.show_room, RoomInfo, errors=("room_not_found",)),
             Endpoint(
@@ -117,6 +119,9 @@ class Admin:
     async def list_shards(self, asked: Asked) -> ShardList:
         local = set(self._local.shard_ids)
         return ShardList(shards=[self._shard_info(shard, shard in local) for shard in sorted({*local, *self._shards.links})])
+
+    async def placement(self, asked: Asked) -> Choice:
+        return self._dispatcher.signaling.fleet.choose(self._dispatcher.now())
 
     async def list_rooms(self, asked: Asked) -> RoomList:
         return RoomList(rooms=[_room_info(room) for room in self._rooms])

@@ -7,6 +7,7 @@ same table of endpoints that is served.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -24,6 +25,9 @@ log = structlog.get_logger("antiphon.api")
 MAX_BODY_BYTES: Final = 64 * 1024
 """Longest request body that is read; the longest real one is an announcement."""
 
+BODY_S: Final = 10.0
+"""How long a request's body may take to come."""
+
 API_ERRORS: Final[dict[str, tuple[int, str]]] = {
     "invalid_request": (400, "The body is not the JSON object that this endpoint takes, or a parameter is wrong."),
     "unauthorized": (401, "Send the admin token as the header 'Authorization: Bearer TOKEN'."),
@@ -33,6 +37,7 @@ API_ERRORS: Final[dict[str, tuple[int, str]]] = {
     "shard_not_found": (404, "There is no such shard."),
     "no_signing_key": (409, "This server makes no tokens: it has no key to sign them with."),
     "method_not_allowed": (405, "This address does not take this method."),
+    "body_too_slow": (408, f"A body must be there within {BODY_S:g} s."),
     "body_too_large": (413, f"A body has at most {MAX_BODY_BYTES} bytes."),
     "internal_error": (500, "The server failed at this request; its log says how."),
     "shard_unavailable": (503, "The media server that this is about does not answer. Trying again later may help."),
@@ -131,10 +136,14 @@ def _view(methods: Mapping[str, Endpoint], guard: Guard) -> Callable[[Request], 
 async def _read(endpoint: Endpoint, request: Request) -> Asked:
     """The body is read to its bound and no further, also where the endpoint takes none."""
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_BODY_BYTES:
-            raise ApiError("body_too_large")
+    try:
+        async with asyncio.timeout(BODY_S):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BODY_BYTES:
+                    raise ApiError("body_too_large")
+    except TimeoutError:
+        raise ApiError("body_too_slow") from None
     if endpoint.body is None:
         return Asked(request.path_params)
     try:
@@ -153,7 +162,7 @@ def _refused(error: ApiError) -> Response:
     response = _json(msgspec.json.encode(Failure(error=Problem(code=error.code, message=error.message))), error.status)
     if error.status == 401:
         response.headers["WWW-Authenticate"] = 'Bearer realm="antiphon admin"'  # RFC 6750 3
-    if error.code == "body_too_large":
+    if error.code in ("body_too_large", "body_too_slow"):
         response.headers["Connection"] = "close"  # the rest of the body is not read
     return response
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from starlette.websockets import WebSocket
 
 from control import __version__
+from control.clients import Network, client_key
 from control.dispatch import Dispatcher
 from control.origins import is_allowed
 from control.processes import LocalShards
@@ -79,10 +80,11 @@ def build_app(
     bounds: SocketBounds,
     api: Mount,
     origins: Collection[str] = (),
+    proxies: Sequence[Network] = (),
     web: Path = WEB,
 ) -> Starlette:
-    """The application. ``api``: everything under ``/api``; ``origins``: whose pages may connect besides its own; ``web``: folder with
-    ``app/``, ``client/`` and ``example.html``."""
+    """The application. ``api``: everything under ``/api``; ``origins``: whose pages may connect besides its own;
+    ``proxies``: those whose ``X-Forwarded-For`` is believed; ``web``: folder with ``app/``, ``client/`` and ``example.html``."""
     for suffix, mime in TYPES.items():
         mimetypes.add_type(mime, suffix)
 
@@ -110,7 +112,9 @@ def build_app(
             dispatcher.foreign += 1
             await socket.close()  # before it is accepted: HTTP 403
             return
-        await ClientSocket(socket, dispatcher, bounds).run()
+        peer = socket.client.host if socket.client is not None else ""
+        address = client_key(peer, socket.headers.getlist("x-forwarded-for"), proxies)
+        await ClientSocket(socket, dispatcher, bounds, address).run()
 
     routes = [
         Route("/", page),

@@ -23,6 +23,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from control import ice_servers
+from control.clients import networks
 
 SECTIONS: Final = ("control", "shard")
 """Top-level tables of the file; anything else in it is an error."""
@@ -82,6 +83,17 @@ def _check_ice_url(value: str) -> str:
 
 
 IceServerUrls = Annotated[list[Annotated[str, AfterValidator(_check_ice_url)]], BeforeValidator(_split_list)]
+
+
+def _check_network(value: str) -> str:
+    try:
+        networks([value])
+    except ValueError:
+        raise ValueError("an address or a network, as 10.0.0.0/8") from None
+    return value
+
+
+Networks = Annotated[list[Annotated[str, AfterValidator(_check_network)]], BeforeValidator(_split_list)]
 
 
 class ControlConfig(BaseModel):
@@ -148,6 +160,29 @@ class ControlConfig(BaseModel):
     rooms: int = Field(10_000, ge=1, le=10_000_000, description="Rooms that there may be at a time, idle ones included.")
     rooms_per_minute: float = Field(10.0, gt=0, le=100_000, description="Rooms a minute that one socket may make in the long run.")
     room_burst: int = Field(20, ge=1, le=100_000, description="Rooms that one socket may make at once.")
+    address_sockets: int = Field(
+        4000, ge=1, le=1_000_000, description="Signaling sockets at a time of one address, an IPv6 /64 being one (more: close 1013)."
+    )
+    bytes_per_s: float = Field(262144, ge=1024, description="Bytes a second that one socket may send in the long run.")
+    byte_burst: int = Field(1024 * 1024, ge=1024, description="Bytes that one socket may send at once; at least message_bytes is allowed.")
+    joins_per_s: float = Field(500.0, gt=0, le=1_000_000, description="Rooms made and joined a second by all clients, in the long run.")
+    join_burst: int = Field(5000, ge=1, le=1_000_000, description="Rooms made and joined at once by all clients.")
+    address_joins_per_s: float = Field(100.0, gt=0, le=1_000_000, description="Rooms made and joined a second by one address.")
+    address_join_burst: int = Field(4000, ge=1, le=1_000_000, description="Rooms made and joined at once by one address.")
+    user_rooms: int = Field(100, ge=1, le=1_000_000, description="Rooms at a time that one person has made (token identity, or socket).")
+    address_rooms: int = Field(1000, ge=1, le=1_000_000, description="Rooms at a time that one address has made.")
+    user_consumers: int = Field(1000, ge=1, le=100_000, description="People whom one client may ask to hear (create_consumer).")
+    shard_participants: int = Field(10_000, ge=1, le=1_000_000, description="Participants that one shard takes.")
+    shard_rooms: int = Field(10_000, ge=1, le=1_000_000, description="Rooms with people that one shard takes.")
+    shard_capacity_pps: float = Field(
+        250_000.0, gt=0, description="Outgoing packets a second that one shard can carry on this machine (make bench), for placement."
+    )
+    http_header_timeout_s: float = Field(
+        10.0, gt=0, le=3600, description="Seconds that a TCP connection may take to send a request (longer: it is cut)."
+    )
+    trusted_proxies: Networks = Field(
+        [], description="Addresses or networks of reverse proxies whose X-Forwarded-For tells the client's address."
+    )
     resume_grace_s: float = Field(30.0, ge=0, le=3600, description="Seconds that a client whose socket was lost may take to come back.")
     room_grace_s: float = Field(300.0, ge=0, description="Seconds that an empty room can still be joined by its id.")
     admin_token: Annotated[SecretStr, AfterValidator(_check_token)] = Field(

@@ -6,6 +6,7 @@ Owns the map from sessions to sockets. It must not know what a message means.
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -14,7 +15,7 @@ import structlog
 from control import messages as m
 from control.effects import Attach, Call, Effect, Outcome, Send, Session, Tell
 from control.signaling import Signaling
-from sfu.protocol import Command, ParticipantState, ShardId, ShardMessage
+from sfu.protocol import Command, Heartbeat, ParticipantState, ShardId, ShardMessage
 
 log = structlog.get_logger("antiphon.dispatch")
 
@@ -60,7 +61,7 @@ class _Work:
 
 class Dispatcher:
     """``shards`` is set once, before the first effect (the two know each other). ``turned_away``: sockets there was no room for;
-    ``foreign``: those of pages that may not connect."""
+    ``foreign``: those of pages that may not connect; ``of_address``: open ones by address."""
 
     def __init__(self, signaling: Signaling, clock: Callable[[], float]) -> None:
         self.signaling = signaling
@@ -70,10 +71,21 @@ class Dispatcher:
         self._under_way: dict[Session, asyncio.Future[None]] = {}
         self.turned_away = 0
         self.foreign = 0
+        self.of_address: Counter[str] = Counter()
 
     @property
     def sockets(self) -> int:
         return len(self._outboxes)
+
+    def now(self) -> float:
+        """The clock of everything here, seconds."""
+        return self._clock()
+
+    def count(self, address: str, change: int) -> None:
+        """One socket more, or less, of an address."""
+        self.of_address[address] += change
+        if not self.of_address[address]:
+            del self.of_address[address]
 
     def attach(self, session: Session, outbox: Outbox) -> None:
         self._outboxes[session] = outbox
@@ -125,6 +137,9 @@ class Dispatcher:
 
     def shard_lost(self, shard: ShardId) -> None:
         self.apply(self.signaling.shard_lost(shard, self._clock()))
+
+    def shard_beat(self, beat: Heartbeat) -> None:
+        self.apply(self.signaling.shard_beat(beat, self._clock()))
 
     def shard_event(self, event: ShardMessage) -> None:
         self.apply(self.signaling.shard_event(event, self._clock()))

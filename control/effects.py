@@ -18,7 +18,8 @@ class Session:
 
     It has no socket: the adapter knows which socket a session has at the moment, so that a session may outlive one.
     ``closed``: it has left for good; what is still answered for it is thrown away. ``new_rooms``: its share of ``create_room``.
-    ``tokens``: digests of its resume tokens. ``grants``: what it may do, settled when it registered.
+    ``tokens``: digests of its resume tokens. ``grants``: what it may do, settled when it registered. ``address``: where it comes from,
+    as limits count it.
     """
 
     user_id: UserId | None = None
@@ -28,6 +29,7 @@ class Session:
     new_rooms: TokenBucket = field(default_factory=TokenBucket)
     tokens: tuple[bytes, ...] = ()
     grants: Grants = field(default_factory=Grants)
+    address: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -150,6 +150,8 @@ class Media:
         missing = _why_not_heard(room, heard)
         if missing is not None:
             return self._sessions.error(session, missing, message)
+        if len(participant.consumers) >= self._sessions.limits.user_consumers and heard not in participant.consumers.values():
+            return self._sessions.error(session, "too_many_consumers", message)
         room_id, user_id = participant.room_id, participant.user_id
         consumer_id = p.ConsumerId(str(uuid.uuid4()))
 

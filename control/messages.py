@@ -33,6 +33,7 @@ ERROR_CODES: Final[dict[str, str]] = {
     "room_not_found": "There is no such room, or it was empty for too long and is gone.",
     "room_full": "The room has as many participants as the operator allows.",
     "too_many_rooms": "The server has as many rooms as the operator allows.",
+    "too_many_consumers": "This client hears as many people as the operator allows.",
     "publisher_not_found": "This client has no publisher, or the person asked for is not in the room.",
     "not_publishing": "The person asked for is in the room but does not publish.",
     "consumer_not_found": "This client has no such consumer (any more).",

@@ -14,6 +14,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from control import __version__
+from control.connections import Connections
 from control.dispatch import Dispatcher
 from control.messages import CLIENT_TYPES, ERROR_CODES
 from control.processes import LocalShards
@@ -25,7 +26,8 @@ from sfu.protocol import Heartbeat, ShardId
 class AntiphonCollector(Collector):
     """All ``antiphon_*`` metrics of control and of every shard it knows."""
 
-    def __init__(self, dispatcher: Dispatcher, shards: Shards, local: LocalShards, tls: Tls | None) -> None:
+    def __init__(self, dispatcher: Dispatcher, shards: Shards, local: LocalShards, connections: Connections, tls: Tls | None) -> None:
+        self._connections = connections
         self._tls = tls
         self._dispatcher = dispatcher
         self._shards = shards
@@ -53,6 +55,8 @@ class AntiphonCollector(Collector):
         yield CounterMetricFamily(
             "antiphon_websockets_foreign", "Signaling sockets refused because of the origin of their page", value=self._dispatcher.foreign
         )
+        yield GaugeMetricFamily("antiphon_http_connections", "Open TCP connections of HTTP, sockets included", value=len(self._connections))
+        yield _counter("antiphon_http_connections_cut", "TCP connections of HTTP that were cut", "reason", self._connections.cut)
         yield _counter(
             "antiphon_signaling_messages", "Valid messages of clients", "type", dict.fromkeys(CLIENT_TYPES, 0) | signaling.messages
         )
@@ -153,10 +157,12 @@ def _buckets(beat: Heartbeat) -> list[tuple[str, float]]:
     return [*coarse, ("+Inf", float(cumulative[-1]))]
 
 
-def registry(dispatcher: Dispatcher, shards: Shards, local: LocalShards, tls: Tls | None = None) -> CollectorRegistry:
+def registry(
+    dispatcher: Dispatcher, shards: Shards, local: LocalShards, connections: Connections, tls: Tls | None = None
+) -> CollectorRegistry:
     """What ``/metrics`` shows. ``tls``: None where HTTP is not encrypted."""
     result = CollectorRegistry()
-    result.register(AntiphonCollector(dispatcher, shards, local, tls))
+    result.register(AntiphonCollector(dispatcher, shards, local, connections, tls))
     return result
 
 

@@ -10,7 +10,7 @@ import msgspec
 
 from control.api import API_ERRORS, Endpoint, Failure
 
-ANYWHERE: Final = ("unauthorized", "body_too_large", "internal_error")
+ANYWHERE: Final = ("unauthorized", "body_too_slow", "body_too_large", "internal_error")
 """Errors that every endpoint may give."""
 JSON: Final = "application/json"
 

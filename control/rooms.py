@@ -10,6 +10,7 @@ and the registry keeps the count of rooms and people per shard, so that placemen
 from __future__ import annotations
 
 import uuid
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -46,13 +47,17 @@ class Participant:
 
 @dataclass(slots=True, eq=False)
 class Room:
-    """``joining``: joins that the shard has not answered yet; they count as people. ``idle_since``: seconds, None while in use."""
+    """``joining``: joins that the shard has not answered yet; they count as people. ``idle_since``: seconds, None while in use.
+
+    ``owners``: who has made it, under each name that limits count.
+    """
 
     room_id: RoomId
     shard: ShardId | None = None
     participants: dict[UserId, Participant] = field(default_factory=dict)
     joining: int = 0
     idle_since: float | None = None
+    owners: tuple[str, ...] = ()
 
     @property
     def people(self) -> int:
@@ -79,6 +84,7 @@ class Rooms:
     def __init__(self) -> None:
         self._rooms: dict[RoomId, Room] = {}
         self._loads: dict[ShardId, ShardLoad] = {}
+        self._made: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._rooms)
@@ -89,11 +95,16 @@ class Rooms:
     def get(self, room_id: RoomId) -> Room | None:
         return self._rooms.get(room_id)
 
-    def create(self, now: float, room_id: RoomId | None = None) -> Room:
+    def create(self, now: float, room_id: RoomId | None = None, *, owners: tuple[str, ...] = ()) -> Room:
         """A room, idle until somebody joins. ``room_id``: default is a new and unguessable one."""
-        room = Room(room_id or RoomId(str(uuid.uuid4())), idle_since=now)
+        room = Room(room_id or RoomId(str(uuid.uuid4())), idle_since=now, owners=owners)
         self._rooms[room.room_id] = room
+        self._made.update(owners)
         return room
+
+    def made_by(self, owner: str) -> int:
+        """How many of the rooms that there are ``owner`` has made."""
+        return self._made[owner]
 
     def load(self, shard: ShardId) -> ShardLoad:
         return self._loads.setdefault(shard, ShardLoad())
@@ -148,6 +159,10 @@ class Rooms:
             raise ValueError("a room in use cannot be deleted")
         self.place(room, None)
         del self._rooms[room.room_id]
+        for owner in room.owners:
+            self._made[owner] -= 1
+            if not self._made[owner]:
+                del self._made[owner]
 
     def idle_longer_than(self, seconds: float, now: float) -> list[Room]:
         return [room for room in self._rooms.values() if room.idle_since is not None and now - room.idle_since >= seconds]

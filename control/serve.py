@@ -38,7 +38,9 @@ from control.binding import (
     shard_endpoint,
     udp_ports,
 )
+from control.clients import networks
 from control.config import ControlConfig, is_loopback, shard_count
+from control.connections import ConnectionBounds, Connections, http_protocol, websocket_protocol
 from control.dispatch import Dispatcher
 from control.files import Files, read_files
 from control.leftover import LeftOvers, origin_of
@@ -49,7 +51,7 @@ from control.sessions import Limits
 from control.shards import Shards, ShardTimes
 from control.signaling import Signaling
 from control.tls import Tls
-from control.websocket import GOING_AWAY, SocketBounds, WebSocketProtocol
+from control.websocket import GOING_AWAY, SocketBounds
 from sfu.protocol import Hello
 
 log = structlog.get_logger("antiphon.serve")
@@ -243,9 +245,11 @@ class Control:
         config = self._config
         bounds = SocketBounds(**{bound.name: getattr(config, bound.name) for bound in dataclasses.fields(SocketBounds)})
         endpoints = api.mount(admin.Admin(dispatcher, shards, local, self._access).endpoints(), admin.guard(self._access))
-        numbers = registry(dispatcher, shards, local, self._tls)
-        app = build_app(dispatcher, shards, local, numbers, bounds, endpoints, config.allowed_origins)
-        server = _HttpServer(http_config(app, config.message_bytes, self._tls))
+        proxies = networks(config.trusted_proxies)
+        connections = Connections(ConnectionBounds.of(config.sockets, config.address_sockets, config.http_header_timeout_s, proxies))
+        numbers = registry(dispatcher, shards, local, connections, self._tls)
+        app = build_app(dispatcher, shards, local, numbers, bounds, endpoints, config.allowed_origins, proxies)
+        server = _HttpServer(http_config(app, config.message_bytes, connections, self._tls))
         serving = asyncio.create_task(server.serve(self._sockets))
         reachability = Reachability()
 
@@ -308,12 +312,12 @@ def _admits(hello: Hello, local: LocalShards, left_over: LeftOvers) -> bool:
     return hello.pid == local.pid(hello.shard_id)
 
 
-def http_config(app: Starlette, message_bytes: int, tls: Tls | None = None) -> uvicorn.Config:
+def http_config(app: Starlette, message_bytes: int, connections: Connections, tls: Tls | None = None) -> uvicorn.Config:
     """How uvicorn serves Antiphon. ``message_bytes``: longest WebSocket message (longer: close 1009); ``tls``: None for HTTP."""
     return uvicorn.Config(
         cast(Any, app),  # Starlette types ASGI more loosely than uvicorn
-        http="h11",
-        ws=WebSocketProtocol,
+        http=http_protocol(connections),
+        ws=websocket_protocol(connections),
         ws_max_size=message_bytes,
         ws_per_message_deflate=False,  # messages are small, and a compressor per socket is not
         lifespan="off",

@@ -15,6 +15,7 @@ import structlog
 from control import kept
 from control import messages as m
 from control.effects import Effect, Outcome, Refused, Send, Session, Tell, Unanswered
+from control.placement import Capacity
 from control.resume import Resumes
 from control.rooms import Participant, Room, Rooms
 from sfu import protocol as p
@@ -49,8 +50,29 @@ class Limits:
     rooms_per_minute: float = 10.0
     room_burst: int = 20
     room_grace_s: float = 300.0
+    user_rooms: int = 100
+    address_rooms: int = 1000
+    user_consumers: int = 1000
+    joins_per_s: float = 500.0
+    join_burst: int = 5000
+    address_joins_per_s: float = 100.0
+    address_join_burst: int = 4000
+    shard_participants: int = 10_000
+    shard_rooms: int = 10_000
+    shard_capacity_pps: float = 250_000.0
+    heartbeat_timeout_ms: int = 5000
     resume_grace_s: float = 30.0
     sockets: int = 10_000
+
+    @property
+    def capacity(self) -> Capacity:
+        """Of one shard. A silent one gets no room long before it counts as lost."""
+        return Capacity(
+            packets_per_s=self.shard_capacity_pps,
+            participants=self.shard_participants,
+            rooms=self.shard_rooms,
+            silent_s=self.heartbeat_timeout_ms / 2000,
+        )
 
 
 class Sessions:

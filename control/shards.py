@@ -52,6 +52,8 @@ class Listener(Protocol):
 
     def shard_lost(self, shard: p.ShardId) -> None: ...
 
+    def shard_beat(self, beat: p.Heartbeat) -> None: ...
+
     def shard_event(self, event: p.ShardMessage) -> None: ...
 
 
@@ -325,6 +327,8 @@ class Shards:
             case p.Heartbeat():
                 link.heartbeat = message
                 self._heard(link, asyncio.get_running_loop().time())
+                if link.state == "up":
+                    self._listener.shard_beat(message)
             case p.State() if link.state == "asked" and message.request_id == link.asked:
                 link.account += message.participants
             case _ if link.state == "up" and not isinstance(message, p.State):

@@ -9,17 +9,19 @@ one at a time (the next one when everything that the last one called has been an
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from collections.abc import Callable
 
 import structlog
 
 from control import messages as m
+from control.admission import Admission, owners
 from control.adoption import Adoption
 from control.effects import Call, Effect, Outcome, Refused, Send, Session, Tell, Unanswered
+from control.fleet import Fleet
 from control.grants import Gate, OpenGate, Unauthorized
 from control.media import Media
-from control.placement import least_loaded
 from control.resume import resumed, room_state
 from control.rooms import Participant, Room
 from control.sessions import UNSENT, Limits, Sessions
@@ -31,11 +33,15 @@ log = structlog.get_logger("antiphon.signaling")
 class Signaling:
     """``gate``: who is let in; ``messages``: valid client messages, by type; ``sessions.errors``: errors sent, by code.
 
-    ``ice_servers``: those that a client is told, given its user id.
+    ``ice_servers``: those that a client is told, given its user id. ``rng``: for placement.
     """
 
     def __init__(
-        self, limits: Limits, gate: Gate | None = None, ice_servers: Callable[[p.UserId], list[m.IceServer]] = lambda user_id: []
+        self,
+        limits: Limits,
+        gate: Gate | None = None,
+        ice_servers: Callable[[p.UserId], list[m.IceServer]] = lambda user_id: [],
+        rng: random.Random | None = None,
     ) -> None:
         self.limits = limits
         self.gate: Gate = gate or OpenGate()
@@ -44,7 +50,8 @@ class Signaling:
         self.rooms = self.sessions.rooms
         self.media = Media(self.sessions)
         self.messages: Counter[str] = Counter()
-        self._live: set[p.ShardId] = set()
+        self.fleet = Fleet(self.rooms, limits.capacity, rng)
+        self.admission = Admission(limits, self.rooms, self.fleet)
 
     # ------------------------------------------------------------------------------------------ from the sockets
 
@@ -67,7 +74,7 @@ class Signaling:
             case m.CreateRoom():
                 return self._create_room(session, now)
             case m.JoinRoom():
-                return self._join_room(session, message)
+                return self._join_room(session, message, now)
         participant = session.participant
         if participant is None:
             return self.sessions.error(session, "not_in_room", message)
@@ -108,24 +115,29 @@ class Signaling:
 
     def shard_up(self, shard: p.ShardId, now: float, held: list[p.ParticipantState] | None = None) -> list[Effect]:
         """A shard takes rooms, and this is what it holds. Rooms that lost theirs and found no other are placed now."""
-        self._live.add(shard)
+        self.fleet.up(shard)
         effects = Adoption(self.sessions, shard, held or []).run(now)
         homeless = [room for room in self.rooms if room.shard is None and room.participants]
-        return [*effects, *(effect for room in homeless for effect in self._move(room, "shard_lost"))]
+        return [*effects, *(effect for room in homeless for effect in self._move(room, "shard_lost", now))]
 
     def shard_lost(self, shard: p.ShardId, now: float) -> list[Effect]:
         """A shard is gone with all that it held: its rooms are placed again, people stay in them."""
-        self._live.discard(shard)
+        self.fleet.lost(shard)
         effects: list[Effect] = []
         for room in self.rooms.on_shard(shard):
             log.warning("room lost its shard", room=room.room_id, shard=shard, participants=len(room.participants))
             self.rooms.place(room, None)
-            effects += self._move(room, "shard_lost")
+            effects += self._move(room, "shard_lost", now)
         return effects
 
     def shard_event(self, event: p.ShardMessage, now: float) -> list[Effect]:
         """Something that a shard said unasked about one of its rooms."""
         return self.media.shard_event(event)
+
+    def shard_beat(self, beat: p.Heartbeat, now: float) -> list[Effect]:
+        """A shard says how it is."""
+        self.fleet.beat(beat, now)
+        return []
 
     def tick(self, now: float) -> list[Effect]:
         """Let go of who was waited for in vain, and of rooms that were idle for too long. To be called about once a second."""
@@ -136,6 +148,7 @@ class Signaling:
         for room in self.rooms.idle_longer_than(self.limits.room_grace_s, now):
             self.rooms.delete(room)
             log.info("idle room removed", room=room.room_id)
+        self.admission.tick(now)
         return effects
 
     # ------------------------------------------------------------------------------------------ registering, rooms
@@ -163,6 +176,7 @@ class Signaling:
     def _resume(self, session: Session, message: m.Register, former: Session) -> list[Effect]:
         """The client of ``former`` has come back on the socket of ``session``. Nothing of it is under way (control/dispatch.py)."""
         self.sessions.resumes.take_back(former)
+        former.address = session.address
         session.closed = True
         token = self.sessions.resumes.issue(former, used=message.resume_token)
         log.info("resumed", user=former.user_id)
@@ -179,41 +193,39 @@ class Signaling:
     def _create_room(self, session: Session, now: float) -> list[Effect]:
         if session.participant is not None:
             return self.sessions.error(session, "already_in_room", "create_room")
-        session.new_rooms.fill(now, self.limits.rooms_per_minute / 60, self.limits.room_burst)
-        if not session.new_rooms.take():
-            text = f"You may make {self.limits.rooms_per_minute:g} rooms a minute; wait a little, or join one."
-            return self.sessions.error(session, "rate_limited", "create_room", text)
-        if len(self.rooms) >= self.limits.rooms:
-            # Idle ones are somebody's too, until their grace is over: a stranger's wish for a room must not end them.
-            return self.sessions.error(session, "too_many_rooms", "create_room")
-        room = self.rooms.create(now)
+        refusal = self.admission.refuses_room(session, now)
+        if refusal is not None:
+            return self.sessions.error(session, refusal[0], "create_room", refusal[1])
+        room = self.rooms.create(now, owners=owners(session))
 
         def undo() -> None:
             if not room.people:
                 self.rooms.delete(room)  # nobody was told its id
 
-        return self._enter(session, room, "create_room", undo)
+        return self._enter(session, room, "create_room", undo, now)
 
-    def _join_room(self, session: Session, message: m.JoinRoom) -> list[Effect]:
+    def _join_room(self, session: Session, message: m.JoinRoom, now: float) -> list[Effect]:
         if session.participant is not None:
             return self.sessions.error(session, "already_in_room", "join_room")
         room = self.rooms.get(message.room_id)
         if room is None:
             return self.sessions.error(session, "room_not_found", "join_room")
-        if room.people >= self.limits.room_participants:
-            return self.sessions.error(session, "room_full", "join_room")
-        return self._enter(session, room, "join_room", lambda: None)
+        refusal = self.admission.refuses_entry(session, room, now)
+        if refusal is not None:
+            return self.sessions.error(session, refusal[0], "join_room", refusal[1])
+        return self._enter(session, room, "join_room", lambda: None, now)
 
-    def _enter(self, session: Session, room: Room, request: str, undo: Callable[[], None]) -> list[Effect]:
+    def _enter(self, session: Session, room: Room, request: str, undo: Callable[[], None], now: float) -> list[Effect]:
         """Ask the room's shard to take ``session`` in; a room without one is placed first."""
         user_id = session.user_id
         assert user_id is not None
         if room.shard is None:
-            self.rooms.place(room, least_loaded({shard: self.rooms.load(shard) for shard in self._live}))
+            self.rooms.place(room, self.fleet.choose(now).shard)
         shard = room.shard
         if shard is None:
             undo()
-            return self.sessions.error(session, "shard_unavailable", request, "No media server is running at the moment.")
+            text = "No media server takes rooms at the moment." if self.fleet.live else "No media server is running at the moment."
+            return self.sessions.error(session, "shard_unavailable", request, text)
         self.rooms.begin_join(room)
 
         def then(outcome: Outcome, now: float) -> list[Effect]:
@@ -272,11 +284,11 @@ class Signaling:
 
         return [Call(shard, p.SetMuted(**UNSENT, room_id=room_id, user_id=user_id, muted=muted), then)]
 
-    def _move(self, room: Room, reason: str) -> list[Effect]:
+    def _move(self, room: Room, reason: str, now: float) -> list[Effect]:
         """Place a room that lost its shard, and tell its people. Without a live shard it waits for one, and they with it."""
         if not room.participants:
             return []
-        self.rooms.place(room, least_loaded({shard: self.rooms.load(shard) for shard in self._live}))
+        self.rooms.place(room, self.fleet.choose(now).shard)
         if room.shard is None:
             return []
         for participant in room.participants.values():

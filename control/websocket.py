@@ -43,7 +43,10 @@ class SocketBounds:
     waiting_messages: int = 256
     queue_bytes: int = 1024 * 1024
     sockets: int = 10_000
+    address_sockets: int = 4000
     register_timeout_s: float = 10.0
+    bytes_per_s: float = 256 * 1024
+    byte_burst: float = 1024 * 1024
 
 
 class WebSocketProtocol(WebSocketsSansIOProtocol):
@@ -55,14 +58,17 @@ class WebSocketProtocol(WebSocketsSansIOProtocol):
 
 
 class ClientSocket:
-    """Adapter of one socket; implements :class:`control.dispatch.Outbox`."""
+    """Adapter of one socket; implements :class:`control.dispatch.Outbox`. ``address``: of the client (control/clients.py)."""
 
-    def __init__(self, websocket: WebSocket, dispatcher: Dispatcher, bounds: SocketBounds) -> None:
+    def __init__(self, websocket: WebSocket, dispatcher: Dispatcher, bounds: SocketBounds, address: str = "") -> None:
         self._websocket = websocket
         self._dispatcher = dispatcher
         self._bounds = bounds
-        self._limits = SocketLimits(bounds.messages_per_s, bounds.message_burst, bounds.errors_in_a_row)
-        self._session = Session()
+        self._limits = SocketLimits(
+            bounds.messages_per_s, bounds.message_burst, bounds.errors_in_a_row, bounds.bytes_per_s, bounds.byte_burst
+        )
+        self._address = address
+        self._session = Session(address=address)
         self._inbox: asyncio.Queue[m.ClientMessage | m.BadMessage] = asyncio.Queue(bounds.waiting_messages)
         self._outbox: deque[str] = deque()
         self._outbox_bytes = 0
@@ -75,8 +81,12 @@ class ClientSocket:
     async def run(self) -> None:
         """Serve the socket until either side ends it."""
         if self._dispatcher.sockets >= self._bounds.sockets:
-            await self._turn_away()
+            await self._turn_away("the server has as many connections as it takes")
             return
+        if self._dispatcher.of_address[self._address] >= self._bounds.address_sockets:
+            await self._turn_away("your address has as many connections as it may")
+            return
+        self._dispatcher.count(self._address, 1)
         self._dispatcher.attach(self._session, self)  # before anything is awaited, so that no more come in than are counted
         registering = asyncio.get_running_loop().call_later(self._bounds.register_timeout_s, self._expect_registered)
         try:
@@ -85,6 +95,7 @@ class ClientSocket:
         finally:
             registering.cancel()
             self._dispatcher.detach(self._session, self)
+            self._dispatcher.count(self._address, -1)
 
     async def _serve(self) -> None:
         tasks = [asyncio.create_task(step()) for step in (self._read, self._work, self._write, self._too_slow.wait)]
@@ -100,12 +111,12 @@ class ClientSocket:
         if self._too_slow.is_set():
             await self._cut()
 
-    async def _turn_away(self) -> None:
+    async def _turn_away(self, reason: str) -> None:
         """Accepted all the same: a browser shows a page nothing of why an upgrade was refused."""
         self._dispatcher.turned_away += 1
         await self._websocket.accept()
         asyncio.get_running_loop().call_later(CLOSE_S, self._abort)
-        await self._websocket.close(TRY_AGAIN_LATER, "the server has as many connections as it takes")
+        await self._websocket.close(TRY_AGAIN_LATER, reason)
 
     def _expect_registered(self) -> None:
         """Who is let in shall say who it is: open sockets that say nothing would keep others out."""
@@ -151,7 +162,8 @@ class ClientSocket:
             if self._closing is not None:
                 continue
             text = frame.get("text")
-            if not self._limits.allow(loop.time()):
+            size = len(frame.get("bytes") or b"") if text is None else len(text.encode())
+            if not self._limits.allow(loop.time(), size):
                 self._refuse_rate()
             elif text == "ping":
                 self.deliver("pong", None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
@@ -63,6 +64,7 @@ class Metrics:
             bytes_out=totals.bytes_out,
             retransmitted=totals.retransmitted,
             forwarding_cpu_ns=totals.cpu_ns,
+            signaling_cpu_ns=time.thread_time_ns(),  # called by the signaling thread
             latency=totals.latency_ns,
             latency_bounds_ns=loop.LATENCY_BOUNDS_NS,
             latency_sum_ns=totals.latency_sum_ns,

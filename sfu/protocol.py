@@ -352,7 +352,8 @@ class Heartbeat(_Message, frozen=True, kw_only=True, tag="heartbeat"):
     ``lag_ms``: longest delay of a due timer on the signaling thread since the last heartbeat.
     ``latency``: packets by added latency (kernel receive time to send returned); ``latency[i]`` counts those from the bound before
     up to ``latency_bounds_ns[i]``, the last one all longer ones. ``latency_sum_ns``: their sum. ``forwarding_cpu_ns``: CPU time of the
-    forwarding thread. ``retransmitted``: packets sent again on a NACK, ``rejected_commands``: 0, or the shard has a defect.
+    forwarding thread, ``signaling_cpu_ns`` of the signaling thread.
+    ``retransmitted``: packets sent again on a NACK, ``rejected_commands``: 0, or the shard has a defect.
     ``bad_messages``: ZeroMQ messages that did not decode; ``expired_commands``: those past their deadline.
     """
 
@@ -366,6 +367,7 @@ class Heartbeat(_Message, frozen=True, kw_only=True, tag="heartbeat"):
     drops: dict[str, int]
     retransmitted: int = 0
     forwarding_cpu_ns: int = 0
+    signaling_cpu_ns: int = 0
     latency: tuple[int, ...] = ()
     latency_bounds_ns: tuple[int, ...] = ()
     latency_sum_ns: int = 0

@@ -8,7 +8,7 @@ import json
 import socket
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import httpx
@@ -21,8 +21,9 @@ from control import admin, api
 from control.admin_token import AdminToken
 from control.app import build_app
 from control.auth import Access, Keys, TokenGate
+from control.connections import ConnectionBounds, Connections
 from control.dispatch import Dispatcher
-from control.grants import Gate, OpenGate
+from control.grants import OpenGate
 from control.metrics import registry
 from control.processes import LocalShards
 from control.serve import _HttpServer, http_config
@@ -34,6 +35,8 @@ from sfu import protocol as p
 
 Message = dict[str, Any]
 ADMIN_TOKEN = "the admin token of tests"
+ORIGINS = ("https://friend.example",)
+"""Of pages that may connect besides those of the site itself."""
 
 
 class PlayedShard:
@@ -88,18 +91,19 @@ class PlayedShard:
 class Site:
     """A running control without processes of its own. ``sends``: bytes that the kernel takes for each socket (0: its default)."""
 
-    def __init__(self, bounds: SocketBounds, command_s: float, gate: Gate, origins: tuple[str, ...], keys: Keys | None) -> None:
-        self.dispatcher = Dispatcher(Signaling(Limits(), gate), asyncio.get_running_loop().time)
+    def __init__(self, bounds: SocketBounds, command_s: float, limits: Limits, access: Access, connections: ConnectionBounds) -> None:
+        self.dispatcher = Dispatcher(Signaling(limits, access.gate), asyncio.get_running_loop().time)
         self.shards = Shards(self.dispatcher, ShardTimes(command_s=command_s, silence_s=60))
         self.dispatcher.shards = self.shards
         local = LocalShards(self.shards, 0, lambda index: [])
         self._socket = socket.create_server(("127.0.0.1", 0))
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # accepted sockets inherit it: backpressure comes soon
         self.port = self._socket.getsockname()[1]
-        access = Access(AdminToken(ADMIN_TOKEN), gate, keys)
         endpoints = api.mount(admin.Admin(self.dispatcher, self.shards, local, access).endpoints(), admin.guard(access))
-        app = build_app(self.dispatcher, self.shards, local, registry(self.dispatcher, self.shards, local), bounds, endpoints, origins)
-        self.server = _HttpServer(http_config(app, 65536))
+        self.connections = Connections(connections)
+        numbers = registry(self.dispatcher, self.shards, local, self.connections)
+        app = build_app(self.dispatcher, self.shards, local, numbers, bounds, endpoints, ORIGINS, connections.proxies)
+        self.server = _HttpServer(http_config(app, 65536, self.connections))
         self._context: zmq.asyncio.Context = zmq.asyncio.Context()
         self.shard = PlayedShard(self._context, self.shards.start("tcp://127.0.0.1:*"))
         self._tasks = [asyncio.create_task(self.server.serve([self._socket])), asyncio.create_task(self.shard.run())]
@@ -140,9 +144,16 @@ class Site:
 
 @contextlib.asynccontextmanager
 async def running(
-    bounds: SocketBounds | None = None, command_s: float = 5.0, keys: Keys | None = None, origins: tuple[str, ...] = ()
+    bounds: SocketBounds | None = None,
+    command_s: float = 5.0,
+    keys: Keys | None = None,
+    limits: Limits | None = None,
+    connections: ConnectionBounds | None = None,
 ) -> AsyncIterator[Site]:
-    site = Site(bounds or SocketBounds(), command_s, OpenGate() if keys is None else TokenGate(keys), origins, keys)
+    """A control. ``keys``: those of token mode, None for open mode."""
+    access = Access(AdminToken(ADMIN_TOKEN), OpenGate() if keys is None else TokenGate(keys), keys)
+    bounds, limits = bounds or SocketBounds(), limits or Limits()
+    site = Site(bounds, command_s, limits, access, connections or ConnectionBounds.of(bounds.sockets, bounds.address_sockets, 10.0, ()))
     try:
         await asyncio.wait_for(site.ready(), 5)
         yield site
@@ -167,3 +178,12 @@ async def enter(client: ClientConnection, room: str | None = None) -> str:
     await say(client, type="register", username="Ann")
     await say(client, **({"type": "join_room", "room_id": room} if room else {"type": "create_room"}))
     return str((await hear(client, "room_joined"))["room_id"])
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    """Returns when ``condition`` holds. Raises AssertionError if it does not come to that."""
+    for _ in range(1000):
+        if condition():
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("it did not come to that")

@@ -150,7 +150,7 @@ def test_which_pages_may_connect(origin: str | None, host: str, allowed: list[st
 
 class TestServer:
     async def test_a_page_of_another_site_is_refused_before_the_socket_opens(self) -> None:
-        async with running(origins=("https://friend.example",)) as site:
+        async with running() as site:
             for origin in ("https://evil.example", "null"):
                 with pytest.raises(websockets.InvalidStatus) as caught:
                     async with site.connect(additional_headers={"Origin": origin}):

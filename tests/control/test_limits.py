@@ -1,8 +1,8 @@
-"""What one socket may send."""
+"""What one socket, one address and all together may send."""
 
 from __future__ import annotations
 
-from control.limits import SocketLimits
+from control.limits import KeyedRate, SocketLimits
 
 
 def limits() -> SocketLimits:
@@ -68,3 +68,45 @@ class TestErrors:
         for _ in range(100):
             bucket.answered(["shard_unavailable"])
         assert bucket.exceeded is None
+
+
+class TestBytes:
+    def test_a_burst_of_bytes_passes_and_more_comes_back_with_time(self) -> None:
+        bucket = SocketLimits(per_s=50, burst=100, errors_in_a_row=20, bytes_per_s=1000, byte_burst=4000)
+        assert [bucket.allow(0.0, 1500) for _ in range(3)] == [True, True, False]
+        assert bucket.allow(0.5, 1500)
+
+    def test_a_flood_of_long_messages_ends_the_socket_though_they_are_few(self) -> None:
+        bucket = SocketLimits(per_s=50, burst=100, errors_in_a_row=20, bytes_per_s=1000, byte_burst=4000)
+        sent = 0
+        while bucket.exceeded is None and sent < 100:
+            bucket.allow(sent / 10, 2000)
+            sent += 1
+        assert sent < 40
+
+
+class TestAddresses:
+    def rate(self) -> KeyedRate:
+        return KeyedRate(per_s=1, burst=3, total_per_s=10, total_burst=5)
+
+    def test_one_address_cannot_take_everybodys_share(self) -> None:
+        rate = self.rate()
+        assert [rate.take("a", 0.0) for _ in range(5)] == [None, None, None, "key", "key"]
+        assert [rate.take("b", 0.0) for _ in range(3)] == [None, None, "total"]
+
+    def test_what_is_refused_for_all_costs_an_address_nothing(self) -> None:
+        rate = self.rate()
+        for key in "abcde":
+            assert rate.take(key, 0.0) is None
+        for _ in range(10):
+            assert rate.take("f", 0.0) == "total"
+        assert [rate.take("f", 1.0) for _ in range(3)] == [None] * 3
+
+    def test_addresses_that_have_calmed_down_are_forgotten(self) -> None:
+        rate = self.rate()
+        rate.take("a", 0.0)
+        rate.take("b", 2.5)
+        rate.forget_idle(3.0)
+        assert len(rate) == 1
+        rate.forget_idle(4.0)
+        assert len(rate) == 0

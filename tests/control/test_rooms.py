@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from control.placement import least_loaded
 from control.rooms import Participant, Room, Rooms, ShardLoad
 from sfu.protocol import ConsumerId, ShardId, UserId
 
@@ -79,13 +78,3 @@ def test_one_who_leaves_takes_along_everyones_consumers_of_them() -> None:
     bo.consumers = {ConsumerId("1"): ann.user_id, ConsumerId("2"): UserId("cy")}
     rooms.remove(ann, 0.0)
     assert bo.consumers == {ConsumerId("2"): UserId("cy")}
-
-
-class TestPlacement:
-    def test_fewest_people_then_fewest_rooms_then_the_first_by_name(self) -> None:
-        assert least_loaded({A: ShardLoad(1, 5), B: ShardLoad(9, 4)}) == B
-        assert least_loaded({A: ShardLoad(2, 4), B: ShardLoad(1, 4)}) == B
-        assert least_loaded({B: ShardLoad(1, 4), A: ShardLoad(1, 4)}) == A
-
-    def test_without_shards_there_is_none(self) -> None:
-        assert least_loaded({}) is None

@@ -54,6 +54,9 @@ class Heard:
     def shard_lost(self, shard: p.ShardId) -> None:
         self.said.put_nowait(("lost", shard))
 
+    def shard_beat(self, beat: p.Heartbeat) -> None:
+        pass
+
     def shard_event(self, event: p.ShardMessage) -> None:
         self.said.put_nowait(("event", event))
 
