@@ -38,6 +38,7 @@ export const SERVER_ERROR_CODES = Object.freeze(
     "room_not_found",
     "room_full",
     "too_many_rooms",
+    "too_many_consumers",
     "publisher_not_found",
     "not_publishing",
     "consumer_not_found",

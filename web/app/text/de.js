@@ -182,6 +182,7 @@ export const DE = {
     room_not_found: "Diesen Raum gibt es nicht. Prüfe den Link, oder öffne einen neuen Raum.",
     room_full: "Der Raum ist voll.",
     too_many_rooms: "Der Server hat gerade keinen Platz für einen weiteren Raum. Versuche es später noch einmal.",
+    too_many_consumers: "Du hörst so viele Personen, wie dieser Server erlaubt.",
     rate_limited: "Das war zu schnell. Warte einen Moment und versuche es noch einmal.",
     shard_full: "Der Medienserver dieses Raums ist voll.",
     shard_unavailable: "Der Medienserver dieses Raums antwortet nicht. Versuche es gleich noch einmal.",

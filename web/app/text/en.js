@@ -208,6 +208,7 @@ export const EN = {
     room_not_found: "There is no such room. Check the link, or open a new room.",
     room_full: "The room is full.",
     too_many_rooms: "The server has no place for another room now. Try again later.",
+    too_many_consumers: "You hear as many people as this server allows.",
     rate_limited: "That was too fast. Wait a moment, then try again.",
     shard_full: "The media server of this room is full.",
     shard_unavailable: "The media server of this room does not answer. Try again in a moment.",
