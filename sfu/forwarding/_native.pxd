@@ -130,7 +130,7 @@ cdef extern from "loop.h" nogil:
         path path
         uint8_t data[]
     cdef struct loop_totals:
-        uint64_t packets_in, packets_out, bytes_in, bytes_out, cpu_ns, retransmitted, rejected_commands, latency_sum_ns
+        uint64_t packets_in, packets_out, bytes_in, bytes_out, cpu_ns, retransmitted, rejected_commands, latency_sum_ns, helped
         uint64_t latency[LATENCY_BUCKETS]
     cdef struct transport_counters:
         uint64_t packets_in, bytes_in, packets_out, bytes_out, auth_failed, replayed

@@ -28,7 +28,7 @@ TransportCounters = namedtuple("TransportCounters", "packets_in bytes_in packets
 TrackCounters = namedtuple("TrackCounters", "packets payload_bytes lost jitter audio_level last_packet_ns")
 ConsumerCounters = namedtuple("ConsumerCounters", "packets payload_bytes")
 Tables = namedtuple("Tables", "transports tracks consumers addresses")
-Totals = namedtuple("Totals", "packets_in packets_out bytes_in bytes_out cpu_ns retransmitted rejected_commands latency_sum_ns latency_ns")
+Totals = namedtuple("Totals", "packets_in packets_out bytes_in bytes_out cpu_ns retransmitted rejected_commands latency_sum_ns helped latency_ns")
 
 cdef int SALT_LENGTH(int profile) except -1:
     if profile == PROFILE_AEAD_AES_128_GCM:
@@ -284,7 +284,7 @@ cdef class Loop:
     def totals(self):
         cdef loop_totals t
         loop_read_totals(self.running(), &t)
-        return Totals(t.packets_in, t.packets_out, t.bytes_in, t.bytes_out, t.cpu_ns, t.retransmitted, t.rejected_commands, t.latency_sum_ns,
+        return Totals(t.packets_in, t.packets_out, t.bytes_in, t.bytes_out, t.cpu_ns, t.retransmitted, t.rejected_commands, t.latency_sum_ns, t.helped,
                       tuple([t.latency[i] for i in range(LATENCY_BUCKETS)]))
 
     def close(self):

@@ -240,6 +240,7 @@ struct consumer_list *consumer_list_new(uint32_t count) {
         return NULL;
     list->retired.destroy = destroy_list;
     list->count = count;
+    list->checked = 0;
     return list;
 }
 
@@ -252,7 +253,7 @@ static bool send_datagram(struct loop *loop, const struct command *command) {
     memcpy(outbox_slot(outbox), command->data, command->datagram.length);
     struct slot_origin origin = {MAP_NONE, NO_CONSUMER, 0, 0};
     if (outbox_add(outbox, &command->datagram.path, command->datagram.length, origin))
-        outbox_flush(outbox, &loop->table, &loop->traffic);
+        outbox_flush(outbox, &loop->table, &loop->sender.traffic);
     return true;
 }
 
@@ -297,7 +298,7 @@ static bool apply(struct loop *loop, const struct command *command) {
 void apply_commands(struct loop *loop) {
     size_t length;
     const struct command *command = ring_peek(&loop->commands, &length);
-    loop->sent_since_commands = 0;
+    loop->sender.copies = 0;
     if (!command)
         return;
     flush_all(loop); /* what was gathered belongs to consumers that may be about to go */

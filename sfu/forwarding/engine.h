@@ -7,11 +7,10 @@
 
 #include <pthread.h>
 
+#include "helper.h"
 #include "loop.h"
-#include "outbox.h"
 #include "ring.h"
 
-#define MAX_SOCKETS 2
 #define COMMAND_RING_BYTES (1u << 20)
 #define EVENT_RING_BYTES (1u << 20)
 /* Receive time and local address. */
@@ -35,12 +34,10 @@ struct moment {
 
 struct loop {
     struct table table;
-    struct traffic traffic;
+    struct sender sender;
+    struct helper helper; /* not started where there is one core */
     struct inbox inbox;
-    struct outbox outboxes[MAX_SOCKETS];
-    unsigned socket_count;
     struct moment now;
-    uint32_t sent_since_commands; /* outgoing packets since commands were last looked at */
     uint64_t random;
     /* reports.c's walk over tracks and consumers */
     uint32_t report_track;
@@ -65,17 +62,10 @@ struct loop {
     _Atomic bool ready;
 };
 
-static inline void drop(struct loop *loop, enum drop_reason reason) { counter_add(&loop->traffic.drops[reason], 1); }
+static inline void drop(struct loop *loop, enum drop_reason reason) { counter_add(&loop->sender.traffic.drops[reason], 1); }
 
-/* The outbox for a family, or NULL where the loop has no such socket. */
-static inline struct outbox *outbox_for(struct loop *loop, int family) {
-    for (unsigned i = 0; i < loop->socket_count; i++)
-        if (loop->outboxes[i].family == family)
-            return &loop->outboxes[i];
-    return NULL;
-}
-
-void flush_all(struct loop *loop);
+static inline struct outbox *outbox_for(struct loop *loop, int family) { return sender_outbox(&loop->sender, family); }
+static inline void flush_all(struct loop *loop) { sender_flush(&loop->sender); }
 
 /* forward.c: one datagram, `arrival_ns` being the kernel's receive time (CLOCK_REALTIME) or 0. */
 void receive_datagram(struct loop *loop, uint8_t *datagram, size_t length, const struct path *from, uint64_t arrival_ns);

@@ -104,15 +104,15 @@ static void note_reception(struct loop *loop, struct track *track, struct encodi
         counter_set(&track->audio_level, (uint64_t)(source->level & 0x7F));
 }
 
-static bool send_copy(struct loop *loop, uint32_t index, const struct source_packet *source, uint64_t arrival_ns) {
-    struct consumer *consumer = &loop->table.consumers[index];
-    const struct consumer_layout *layout = &loop->table.layouts[index];
-    const struct transport *t = &loop->table.transports[consumer->transport];
+static bool send_copy(struct sender *sender, uint32_t index, const struct source_packet *source, uint64_t arrival_ns) {
+    struct consumer *consumer = &sender->table->consumers[index];
+    const struct consumer_layout *layout = &sender->table->layouts[index];
+    const struct transport *t = &sender->table->transports[consumer->transport];
     if (!layout->active || !t->association || !t->path.peer_length) {
-        drop(loop, DROP_not_connected);
+        counter_add(&sender->traffic.drops[DROP_not_connected], 1);
         return false;
     }
-    struct outbox *outbox = outbox_for(loop, t->path.peer.any.sa_family);
+    struct outbox *outbox = sender_outbox(sender, t->path.peer.any.sa_family);
     uint8_t *out = outbox_slot(outbox);
     size_t header_length, length;
     uint64_t out_index;
@@ -121,13 +121,12 @@ static bool send_copy(struct loop *loop, uint32_t index, const struct source_pac
     if (reason == DROP_NONE && !srtp_protect_rtp(t->association->keys, out, header_length, &length, out_index))
         reason = DROP_protect_failed;
     if (reason != DROP_NONE) {
-        drop(loop, reason);
+        counter_add(&sender->traffic.drops[reason], 1);
         return false;
     }
     struct slot_origin origin = {consumer->transport, index, source->view.payload_length, arrival_ns};
-    loop->sent_since_commands++;
     if (outbox_add(outbox, &t->path, length, origin))
-        outbox_flush(outbox, &loop->table, &loop->traffic);
+        outbox_flush(outbox, sender->table, &sender->traffic);
     return true;
 }
 
@@ -155,14 +154,14 @@ void retransmit(struct loop *loop, const struct track *track, uint32_t index, ui
         return;
     }
     source.level = find_level(track, &source.view);
-    if (send_copy(loop, index, &source, 0))
-        counter_add(&loop->traffic.retransmitted, 1);
+    loop->sender.copies++;
+    if (send_copy(&loop->sender, index, &source, 0))
+        counter_add(&loop->sender.traffic.retransmitted, 1);
 }
 
 /* What a copy touches lies in four places, each found in the one before: so each is asked for one entry earlier than the next. With a
  * thousand consumers none of it is in the core's own caches. */
-static void prefetch_ahead(const struct loop *loop, const uint32_t *indices, uint32_t left) {
-    const struct table *table = &loop->table;
+static void prefetch_ahead(const struct table *table, const uint32_t *indices, uint32_t left) {
     if (left > 4) {
         __builtin_prefetch(&table->consumers[indices[4]], 1);
         __builtin_prefetch(&table->layouts[indices[4]]);
@@ -179,12 +178,21 @@ static void prefetch_ahead(const struct loop *loop, const uint32_t *indices, uin
     }
 }
 
-/* The hot loop: the pre-resolved list. */
+/* The hot loop: the pre-resolved list, or a piece of it. */
+void send_copies(struct sender *sender, const uint32_t *indices, uint32_t count, const struct source_packet *source, uint64_t arrival_ns) {
+    for (uint32_t i = 0; i < count; i++) {
+        prefetch_ahead(sender->table, indices + i, count - i);
+        send_copy(sender, indices[i], source, arrival_ns);
+    }
+}
+
 static void fan_out(struct loop *loop, const struct track *track, const struct source_packet *source, uint64_t arrival_ns) {
-    const struct consumer_list *list = track->consumers;
-    for (uint32_t i = 0; i < list->count; i++) {
-        prefetch_ahead(loop, list->indices + i, list->count - i);
-        send_copy(loop, list->indices[i], source, arrival_ns);
+    struct consumer_list *list = track->consumers;
+    if (helper_fits(&loop->helper, &loop->table, list)) {
+        helper_fan_out(&loop->helper, &loop->sender, &(struct job){list, source, arrival_ns});
+    } else {
+        send_copies(&loop->sender, list->indices, list->count, source, arrival_ns);
+        loop->sender.copies += list->count;
     }
 }
 
@@ -249,8 +257,8 @@ static enum drop_reason receive_rtp(struct loop *loop, struct transport *t, uint
         reason = rtp_check_padding(&view);
     if (reason != DROP_NONE)
         return reason;
-    counter_add(&loop->traffic.packets_in, 1);
-    counter_add(&loop->traffic.bytes_in, wire_length);
+    counter_add(&loop->sender.traffic.packets_in, 1);
+    counter_add(&loop->sender.traffic.bytes_in, wire_length);
     if (!track) {
         report_unknown(loop, t, &view);
         return DROP_NONE;

@@ -1,21 +1,15 @@
 /* loop.c: the forwarding thread's life: sockets in, turns, counters out. */
 #include "engine.h"
+#include "priority.h"
 
 #include <errno.h>
 #include <signal.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
-#include <sys/resource.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
-/* Beside a Python thread that keeps the same core busy, 10 consumers at half load, p99 of the added latency was 1 to 10 ms at nice -10, 1 to 3
- * ms at nice -20 and 0.08 ms with real-time priority (Linux 6.18). The thread sleeps when it has nothing to do, the kernel keeps 5 % of a
- * core from real-time threads, and a shard is meant to be loaded below that. */
-#define WANTED_REALTIME_PRIORITY 1
-#define WANTED_NICE (-20)
 /* A socket gives way to the other one, to commands and to reports after so many batches, or so many copies. */
 #define BATCHES_PER_TURN 4u
 #define COPIES_BETWEEN_COMMANDS 512u
@@ -32,12 +26,6 @@ static void look_at_clocks(struct loop *loop) {
     loop->now.monotonic_ns = clock_ns(CLOCK_MONOTONIC);
     loop->now.real_ns = clock_ns(CLOCK_REALTIME);
     loop->now.ms = (uint32_t)(loop->now.monotonic_ns / 1000000u);
-}
-
-void flush_all(struct loop *loop) {
-    for (unsigned i = 0; i < loop->socket_count; i++)
-        if (loop->outboxes[i].count)
-            outbox_flush(&loop->outboxes[i], &loop->table, &loop->traffic);
 }
 
 /* ------------------------------------------------------------------------------------------------ one turn */
@@ -97,7 +85,7 @@ static bool drain_once(struct loop *loop, const struct outbox *socket) {
             drop(loop, DROP_oversized);
         else
             take_datagram(loop, inbox, i);
-        if (loop->sent_since_commands >= COPIES_BETWEEN_COMMANDS) {
+        if (loop->sender.copies >= COPIES_BETWEEN_COMMANDS) {
             apply_commands(loop);
             look_at_clocks(loop);
         }
@@ -128,8 +116,8 @@ static void turn(struct loop *loop, int timeout_ms) {
     struct epoll_event events[MAX_SOCKETS + 1];
     int count = wait_for_work(loop, events, timeout_ms);
     for (int i = 0; i < count; i++) {
-        if (events[i].data.u32 < loop->socket_count) {
-            drain(loop, &loop->outboxes[events[i].data.u32]);
+        if (events[i].data.u32 < loop->sender.socket_count) {
+            drain(loop, &loop->sender.outboxes[events[i].data.u32]);
         } else {
             eventfd_t ignored;
             eventfd_read(loop->wake_fd, &ignored);
@@ -138,16 +126,13 @@ static void turn(struct loop *loop, int timeout_ms) {
     apply_commands(loop);
 }
 
-/* The best that is permitted (CAP_SYS_NICE, or the limits of setrlimit(2)); loop_is_realtime and loop_nice tell what it is. */
+/* loop_is_realtime and loop_nice tell what was permitted. */
 static void take_priority(struct loop *loop) {
     pid_t tid = (pid_t)syscall(SYS_gettid);
-    struct sched_param wanted = {.sched_priority = WANTED_REALTIME_PRIORITY};
-    if (pthread_setschedparam(pthread_self(), SCHED_RR, &wanted) == 0) {
+    if (priority_raise())
         atomic_store(&loop->realtime, true);
-    } else {
-        setpriority(PRIO_PROCESS, (id_t)tid, WANTED_NICE);
+    else
         atomic_store(&loop->nice, getpriority(PRIO_PROCESS, (id_t)tid));
-    }
     atomic_store(&loop->thread_id, tid);
     atomic_store(&loop->ready, true);
 }
@@ -179,10 +164,10 @@ static bool adopt_socket(struct loop *loop, int fd) {
     }
     if (setsockopt(fd, SOL_SOCKET, SO_TIMESTAMPNS, &on, sizeof on) || !path_enable(fd, family))
         return false;
-    struct epoll_event event = {.events = EPOLLIN, .data.u32 = loop->socket_count};
+    struct epoll_event event = {.events = EPOLLIN, .data.u32 = loop->sender.socket_count};
     if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &event))
         return false;
-    outbox_init(&loop->outboxes[loop->socket_count++], fd, family);
+    outbox_init(&loop->sender.outboxes[loop->sender.socket_count++], fd, family);
     return true;
 }
 
@@ -208,7 +193,14 @@ static int start_thread(struct loop *loop) {
     return error;
 }
 
+/* With one core, or confined to one, a second thread could only take turns with the first. */
+static bool has_cores(void) {
+    cpu_set_t usable;
+    return sched_getaffinity(0, sizeof usable, &usable) == 0 && CPU_COUNT(&usable) > 1;
+}
+
 static void release(struct loop *loop) {
+    helper_stop(&loop->helper);
     int fds[] = {loop->epoll_fd, loop->wake_fd, loop->event_fd};
     for (unsigned i = 0; i < 3; i++)
         if (fds[i] >= 0)
@@ -232,8 +224,11 @@ struct loop *loop_create(const int *sockets, unsigned count, uint32_t max_transp
               ring_init(&loop->commands, COMMAND_RING_BYTES) && ring_init(&loop->events, EVENT_RING_BYTES) &&
               open_descriptors(loop);
     loop->random = seeds[1];
+    loop->sender.table = &loop->table;
     for (unsigned i = 0; ok && i < count; i++)
         ok = adopt_socket(loop, sockets[i]);
+    if (ok && has_cores())
+        ok = (errno = helper_start(&loop->helper, &loop->sender)) == 0;
     if (ok) {
         look_at_clocks(loop);
         errno = start_thread(loop);
@@ -252,8 +247,9 @@ void loop_destroy(struct loop *loop) {
     if (loop_stop(loop) != LOOP_OK)
         return; /* the thread is stuck and may wake up: leaking is the only safe thing left */
     pthread_join(loop->thread, NULL);
-    for (unsigned i = 0; i < loop->socket_count; i++)
-        close(loop->outboxes[i].fd);
+    helper_stop(&loop->helper);
+    for (unsigned i = 0; i < loop->sender.socket_count; i++)
+        close(loop->sender.outboxes[i].fd);
     release(loop);
 }
 
@@ -276,21 +272,32 @@ const char *drop_name(unsigned reason) {
 
 void loop_drops(const struct loop *loop, uint64_t drops[DROP_COUNT]) {
     for (unsigned i = 0; i < DROP_COUNT; i++)
-        drops[i] = counter_get(&loop->traffic.drops[i]);
+        drops[i] = counter_get(&loop->sender.traffic.drops[i]) + counter_get(&loop->helper.sender.traffic.drops[i]);
+}
+
+static uint64_t cpu_ns(pthread_t thread) {
+    clockid_t clock;
+    return pthread_getcpuclockid(thread, &clock) == 0 ? clock_ns(clock) : 0;
+}
+
+static void add_traffic(struct loop_totals *totals, const struct traffic *traffic) {
+    totals->packets_in += counter_get(&traffic->packets_in);
+    totals->packets_out += counter_get(&traffic->packets_out);
+    totals->bytes_in += counter_get(&traffic->bytes_in);
+    totals->bytes_out += counter_get(&traffic->bytes_out);
+    totals->retransmitted += counter_get(&traffic->retransmitted);
+    totals->latency_sum_ns += counter_get(&traffic->latency_sum_ns);
+    for (unsigned i = 0; i < LATENCY_BUCKETS; i++)
+        totals->latency[i] += counter_get(&traffic->latency[i]);
 }
 
 void loop_read_totals(const struct loop *loop, struct loop_totals *totals) {
-    clockid_t clock;
-    totals->packets_in = counter_get(&loop->traffic.packets_in);
-    totals->packets_out = counter_get(&loop->traffic.packets_out);
-    totals->bytes_in = counter_get(&loop->traffic.bytes_in);
-    totals->bytes_out = counter_get(&loop->traffic.bytes_out);
-    totals->retransmitted = counter_get(&loop->traffic.retransmitted);
-    totals->latency_sum_ns = counter_get(&loop->traffic.latency_sum_ns);
+    memset(totals, 0, sizeof *totals);
+    add_traffic(totals, &loop->sender.traffic);
+    add_traffic(totals, &loop->helper.sender.traffic);
+    totals->helped = counter_get(&loop->helper.sender.traffic.packets_out);
     totals->rejected_commands = counter_get(&loop->rejected_commands);
-    totals->cpu_ns = pthread_getcpuclockid(loop->thread, &clock) == 0 ? clock_ns(clock) : 0;
-    for (unsigned i = 0; i < LATENCY_BUCKETS; i++)
-        totals->latency[i] = counter_get(&loop->traffic.latency[i]);
+    totals->cpu_ns = cpu_ns(loop->thread) + (loop->helper.started ? cpu_ns(loop->helper.thread) : 0);
 }
 
 void loop_read_tables(const struct loop *loop, struct table_counters *counters) {

@@ -35,7 +35,7 @@ struct event {
 };
 
 struct loop_totals {
-    uint64_t packets_in, packets_out, bytes_in, bytes_out, cpu_ns, retransmitted, rejected_commands, latency_sum_ns;
+    uint64_t packets_in, packets_out, bytes_in, bytes_out, cpu_ns, retransmitted, rejected_commands, latency_sum_ns, helped;
     uint64_t latency[LATENCY_BUCKETS];
 };
 

@@ -29,7 +29,7 @@ static void send_report(struct loop *loop, const struct transport *t, size_t len
     }
     struct slot_origin origin = {(uint32_t)(t - loop->table.transports), NO_CONSUMER, 0, 0};
     if (outbox_add(outbox, &t->path, length, origin))
-        outbox_flush(outbox, &loop->table, &loop->traffic);
+        outbox_flush(outbox, &loop->table, &loop->sender.traffic);
 }
 
 static bool visit_track(struct loop *loop, struct track *track) {

@@ -19,6 +19,7 @@ bool table_init(struct table *table, uint32_t max_transports, uint32_t max_track
     table->max_tracks = max_tracks;
     table->max_consumers = max_consumers;
     table->next_epoch = EPOCH_FIRST;
+    table->changes = 1;
     table->transports = slab(max_transports * sizeof *table->transports);
     table->tracks = slab(max_tracks * sizeof *table->tracks);
     table->consumers = slab(max_consumers * sizeof *table->consumers);
@@ -177,6 +178,7 @@ void track_new_epoch(struct table *table, struct track *track) {
     track->epoch = table->next_epoch;
     if (++table->next_epoch < EPOCH_FIRST)
         table->next_epoch = EPOCH_FIRST;
+    table->changes = 1;
 }
 
 bool table_add_track(struct table *table, uint32_t track, uint32_t slot, uint32_t clock_rate, uint8_t payload_type,
@@ -292,6 +294,7 @@ bool table_add_consumer(struct table *table, uint32_t index, const struct consum
                   consumer->last_timestamp);
     table->layouts[index] = *layout;
     table->layouts[index].active = true;
+    table->changes++;
     counter_add(&table->consumer_count, 1);
     return true;
 }
@@ -322,4 +325,18 @@ bool table_set_consumers(struct table *table, uint32_t track, struct consumer_li
         table_retire(table, &t->consumers->retired);
     t->consumers = list;
     return true;
+}
+
+bool table_is_apart(struct table *table, struct consumer_list *list) {
+    if (list->checked == table->changes)
+        return list->apart;
+    list->checked = table->changes;
+    list->apart = true;
+    table->visits++;
+    for (uint32_t i = 0; i < list->count && list->apart; i++) {
+        struct transport *t = &table->transports[table->consumers[list->indices[i]].transport];
+        list->apart = t->visited != table->visits;
+        t->visited = table->visits;
+    }
+    return list->apart;
 }

@@ -35,6 +35,8 @@ struct association {
 /* Pre-resolved: consumer indices, walked in order for each packet of a track. */
 struct consumer_list {
     struct retired retired;
+    uint64_t checked; /* table.changes at the time of `apart`, or 0 */
+    bool apart;       /* no two of its consumers share a transport */
     uint32_t count;
     uint32_t indices[];
 };
@@ -69,6 +71,7 @@ struct transport {
     struct path path; /* peer_length 0 until an address is bound */
     bool active;
     uint32_t generation;
+    uint64_t visited; /* number of the last walk that came here */
     uint32_t first_track; /* head of a list through track.next_on_transport, or MAP_NONE */
     uint64_t unknown_reported_ns;
     struct ssrc_set unknown; /* senders of RTP that no track claims */
@@ -113,6 +116,8 @@ struct table {
     uint32_t max_transports, max_tracks, max_consumers;
     uint32_t *active_tracks;
     uint32_t next_epoch;
+    uint64_t changes; /* consumers ever added, plus 1 */
+    uint64_t visits;  /* walks that have marked transports */
     struct map by_address; /* hash of address -> slot */
     struct map by_ssrc;    /* slot << 32 | SSRC -> track * MAX_ENCODINGS + encoding */
     counter transport_count, track_count, consumer_count, address_count;
@@ -141,6 +146,8 @@ bool table_add_consumer(struct table *table, uint32_t index, const struct consum
 bool table_resync_consumer(struct table *table, uint32_t index);
 bool table_remove_consumer(struct table *table, uint32_t index);
 bool table_set_consumers(struct table *table, uint32_t track, struct consumer_list *list);
+/* Whether no two consumers of the list share a transport. Walks the list only when it, or any consumer, is new since the last time. */
+bool table_is_apart(struct table *table, struct consumer_list *list);
 
 uint64_t address_key(const union address *address);
 /* NULL where no transport is bound to the address. */

@@ -67,9 +67,9 @@ static struct path path_of(uint32_t peer) {
 }
 
 static uint64_t traces(void) {
-    uint64_t sum = counter_get(&loop.traffic.packets_in) + atomic_load(&loop.events.head);
+    uint64_t sum = counter_get(&loop.sender.traffic.packets_in) + atomic_load(&loop.events.head);
     for (unsigned i = 0; i < DROP_COUNT; i++)
-        sum += counter_get(&loop.traffic.drops[i]);
+        sum += counter_get(&loop.sender.traffic.drops[i]);
     return sum;
 }
 
@@ -114,7 +114,8 @@ static void bind_peer(uint32_t slot, uint32_t peer) {
 
 static void begin(void) {
     check(table_init(&loop.table, SLOTS, TRACKS, CONSUMERS, 1));
-    memset(&loop.traffic, 0, sizeof loop.traffic);
+    memset(&loop.sender.traffic, 0, sizeof loop.sender.traffic);
+    loop.sender.table = &loop.table;
     memset(&loop.now, 0, sizeof loop.now);
     loop.report_track = loop.report_consumer = loop.next_report_pass_ms = 0;
     kernel_mood = 0;
@@ -183,11 +184,11 @@ static void step(void) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    if (!loop.socket_count) { /* once */
+    if (!loop.sender.socket_count) { /* once */
         loop.epoll_fd = loop.wake_fd = loop.event_fd = -1;
         check(ring_init(&loop.commands, COMMAND_RING_BYTES) && ring_init(&loop.events, 1 << 14));
-        outbox_init(&loop.outboxes[loop.socket_count++], AF_INET, AF_INET);
-        outbox_init(&loop.outboxes[loop.socket_count++], AF_INET6, AF_INET6);
+        outbox_init(&loop.sender.outboxes[loop.sender.socket_count++], AF_INET, AF_INET);
+        outbox_init(&loop.sender.outboxes[loop.sender.socket_count++], AF_INET6, AF_INET6);
     }
     begin();
     for (input = data, input_end = data + size; input < input_end; apply_commands(&loop))

@@ -1,4 +1,4 @@
-/* stress.c: both threads of a loop at full speed, for ThreadSanitizer and AddressSanitizer: `stress ROUNDS SEED`.
+/* stress.c: all threads of a loop at full speed, for ThreadSanitizer and AddressSanitizer: `stress ROUNDS SEED`.
  *
  * The main thread is the signaling thread: ROUNDS times it commands something at random, reads counters and takes events. A generator thread
  * plays the network: media of two publishers, STUN, DTLS, RTCP and garbage, over loopback. Everything about track 1 and about the consumers from 1
@@ -136,13 +136,19 @@ static void add_consumer(uint32_t index, uint32_t slot) {
     now.consumer_slots[index] = slot;
 }
 
-/* A random choice of what there is; in track 0 always with consumer 0. */
+/* A random choice of what there is; in track 0 always with consumer 0. Every second list has one consumer a transport, so that the helper may
+ * take part. */
 static void change_list(uint32_t track) {
     struct consumer_list *list = consumer_list_new(CONSUMERS);
+    bool apart = any(2), taken[SLOTS] = {false};
     list->count = 0;
-    for (uint32_t i = 1; i < CONSUMERS; i++)
-        if (now.consumer_slots[i] && any(4) == 0)
+    for (uint32_t i = 1; i < CONSUMERS; i++) {
+        uint32_t slot = now.consumer_slots[i];
+        if (slot && !(apart && taken[slot]) && any(4) == 0) {
             list->indices[list->count++] = i;
+            taken[slot] = true;
+        }
+    }
     if (track == 0) {
         list->indices[list->count++] = 0;
         uint32_t place = any(list->count);
@@ -300,8 +306,9 @@ int main(int count, char **arguments) {
     tear_down();
     loop_read_totals(loop, &totals);
     CHECK(totals.rejected_commands == 0 && heard_steady == sent_steady && sent_steady > 0);
-    printf("%llu packets heard in order, %llu sent to all, %llu STUN, %llu retransmitted\n", (unsigned long long)heard_steady,
-           (unsigned long long)totals.packets_out, (unsigned long long)now.stun, (unsigned long long)totals.retransmitted);
+    printf("%llu packets heard in order, %llu sent to all, %llu of them by the helper, %llu STUN, %llu retransmitted\n",
+           (unsigned long long)heard_steady, (unsigned long long)totals.packets_out, (unsigned long long)totals.helped,
+           (unsigned long long)now.stun, (unsigned long long)totals.retransmitted);
     loop_destroy(loop);
     for (unsigned i = 0; i < PEERS; i++)
         close(peers[i]);
