@@ -99,8 +99,9 @@ class Tables(NamedTuple):
 
 class Totals(NamedTuple):
     """Sums over the life of the loop. RTP only; ``latency_ns`` is a histogram of kernel receive time to send returned:
-    ``latency_ns[i]`` counts packets below ``Loop.LATENCY_BOUNDS_NS[i]``, the last one all others. ``cpu_ns``: CPU time of the thread and of its helper; ``helped``: packets that the helper sent (among ``packets_out``).
-    ``rejected_commands``: commands that named something which is not there; always 0 unless the caller has a defect."""
+    ``latency_ns[i]`` counts packets below ``Loop.LATENCY_BOUNDS_NS[i]``, the last one all others. ``cpu_ns``: CPU time of the thread
+    and of its helper; ``helped``: packets that the helper sent (among ``packets_out``). ``rejected_commands``: commands that named
+    something which is not there; always 0 unless the caller has a defect."""
 
     packets_in: int
     packets_out: int
