@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final, Protocol
 
 import structlog
@@ -22,6 +23,10 @@ FIRST_BACKOFF_S: Final = 0.2
 LONGEST_BACKOFF_S: Final = 10.0
 STABLE_S: Final = 30.0
 """A shard that ran for so long and dies is started again at once; one that dies sooner after an ever longer pause."""
+
+
+STOPPED: Final = frozenset("Tt")
+"""States of a process in /proc/PID/stat (proc(5)): stopped by a signal, or while it is traced."""
 
 
 class Links(Protocol):
@@ -87,6 +92,16 @@ class LocalShards:
         """Of the last process that was started for a shard; None before."""
         process = self._processes.get(shard)
         return process.pid if process is not None else None
+
+    def is_stopped(self, shard: ShardId) -> bool:
+        """Whether its process was stopped by a signal (SIGSTOP), or by a debugger."""
+        process = self._processes.get(shard)
+        if process is None or process.returncode is not None:
+            return False
+        with contextlib.suppress(OSError, IndexError):
+            # proc(5): the state comes after the name, which is in brackets and may hold anything.
+            return Path(f"/proc/{process.pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0] in STOPPED
+        return False
 
     def kill(self, shard: ShardId) -> None:
         """End a shard that does not answer; what takes its place is a new process."""

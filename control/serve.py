@@ -160,6 +160,7 @@ class Control:
         commands = [self._shard_command(endpoint, index) for index in range(shard_count(config))]
         local = LocalShards(shards, len(commands), lambda index: commands[index])
         left_over = LeftOvers(endpoint, {shard: command[-1] for shard, command in zip(local.shard_ids, commands, strict=True)})
+        shards.is_stopped = local.is_stopped
         shards.on_silent = local.kill
         shards.admits = lambda hello: _admits(hello, local, left_over)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):

@@ -450,6 +450,14 @@ class TestLoss:
         finally:
             await bench.stop()
 
+    async def test_one_that_is_known_to_be_stopped_is_given_up_long_before(self, bench: Bench) -> None:
+        silent: list[str] = []
+        bench.shards.on_silent = silent.append
+        await bench.up()
+        bench.shards.is_stopped = lambda shard: True
+        assert await bench.heard.next() == ("lost", "0")  # within 5 s; its silence would take 60
+        assert silent == ["0"]
+
     async def _fall_silent_and_speak_again(self, bench: Bench) -> None:
         silent: list[str] = []
         bench.shards.on_silent = silent.append
