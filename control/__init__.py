@@ -10,6 +10,7 @@ No media passes here. The files, in the order in which a message travels:
 * :mod:`control.rooms`, :mod:`control.placement` — who is where; which shard a room gets. Pure.
 * :mod:`control.dispatch` — carries effects out: to sockets and to shards.
 * :mod:`control.shards` — ZeroMQ to the shards: request ids, deadlines, heartbeats.
+* :mod:`control.curve` — keys of shards on other hosts; :mod:`control.keygen` makes them.
 * :mod:`control.processes` — starts the local shards and starts them again when they die.
 * :mod:`control.config`, :mod:`control.check` — the options; ``antiphon check-config``, which shows them.
 * :mod:`control.admin` — the endpoints under ``/api``; :mod:`control.api` bounds and guards their requests, and

@@ -103,6 +103,22 @@ for operators_command in console.COMMANDS:
     main.add_command(operators_command)
 
 
+@main.command()
+@click.argument("names", metavar="[NAME]...", nargs=-1)
+@click.option(
+    "--dir", "folder", metavar="DIR", type=click.Path(path_type=Path), default=Path(), help="Where the files go.  [default: here]"
+)
+def keygen(names: tuple[str, ...], folder: Path) -> None:
+    """Make CURVE keys, by which control and shards on other hosts know each other.
+
+    Without a NAME one pair for control and one for a shard; then one for each further shard that is to have its own. Prints what
+    to put where. Keys are never overwritten.
+    """
+    from control.keygen import run
+
+    run(folder, names or ("control", "shard"))
+
+
 def _become(package: str, arguments: tuple[str, ...]) -> None:
     """Replace this process by ``python -m package``: control imports neither shard nor load tester."""
     sys.stdout.flush()

@@ -160,12 +160,10 @@ def runtime_dir(config: ControlConfig) -> Path:
 
 
 def shard_endpoint(config: ControlConfig, http_port: int) -> str:
-    """Where shards connect to; its folder is that of :func:`runtime_path`, and not made here.
+    """The ipc socket of local shards; its folder is that of :func:`runtime_path`, and not made here.
 
     Host and port in the name keep two controls of one user apart, and let the next one be found.
     """
-    if config.shard_endpoint:
-        return config.shard_endpoint
     path = str(runtime_path(config) / f"control-{config.host}-{http_port}.sock")
     if len(os.fsencode(path)) > UNIX_PATH_BYTES:
         raise StartError(f"{path} is too long for a socket's name; choose a shorter runtime_dir")

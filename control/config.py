@@ -76,6 +76,15 @@ def _check_origin(value: str) -> str:
 Origins = Annotated[list[Annotated[str, AfterValidator(_check_origin)]], BeforeValidator(_split_list)]
 
 
+def _check_curve_key(value: str) -> str:
+    if not re.fullmatch(r"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}", value):
+        raise ValueError("a CURVE public key, which is 40 characters (antiphon keygen prints it)")
+    return value
+
+
+ShardKeys = Annotated[list[Annotated[str, AfterValidator(_check_curve_key)]], BeforeValidator(_split_list)]
+
+
 def _check_ice_url(value: str) -> str:
     if not ice_servers.URL.fullmatch(value):
         raise ValueError("stun:HOST:PORT, turn:HOST:PORT or turns:HOST:PORT, the latter two maybe with ?transport=tcp")
@@ -137,8 +146,14 @@ class ControlConfig(BaseModel):
         "", description="Folder (mode 0700) of the shards' ipc socket; empty is $XDG_RUNTIME_DIR/antiphon or /tmp/antiphon-UID."
     )
     shard_endpoint: str = Field(
-        "", description="ZeroMQ endpoint that shards connect to, e.g. tcp://127.0.0.1:8081; empty is an ipc socket in runtime_dir."
+        "",
+        pattern=r"^$|^ipc://.+$|^tcp://.+:(\d+|\*)$",
+        description="ZeroMQ endpoint for shards that control does not start itself, e.g. tcp://0.0.0.0:8081; empty is none.",
     )
+    shard_key_file: str = Field(
+        "", description="File with control's CURVE key pair (antiphon keygen), needed where shard_endpoint is not on loopback."
+    )
+    shard_public_keys: ShardKeys = Field([], description="Public CURVE keys, in Z85, of the shards that may join through shard_endpoint.")
     command_timeout_ms: int = Field(
         3000, ge=10, le=60_000, description="Milliseconds after which a command that a shard has not answered is given up."
     )
@@ -220,6 +235,13 @@ class ControlConfig(BaseModel):
         has_secret = bool(self.turn_secret.get_secret_value() or self.turn_secret_file)
         if any(ice_servers.is_turn(url) for url in self.ice_servers) and not has_secret:
             problems.append("ice_servers: a TURN server needs turn_secret or turn_secret_file, browsers refuse one without credentials")
+        if bool(self.shard_key_file) != bool(self.shard_public_keys):
+            problems.append("shard_key_file and shard_public_keys: expected both or neither")
+        if self.shard_key_file and not self.shard_endpoint.startswith("tcp://"):
+            problems.append("shard_key_file: expected only with a shard_endpoint tcp://HOST:PORT")
+        host = self.shard_endpoint.removeprefix("tcp://").rpartition(":")[0].strip("[]")
+        if self.shard_endpoint.startswith("tcp://") and not self.shard_key_file and not is_loopback(host):
+            problems.append(f"shard_endpoint: {self.shard_endpoint} is not loopback, which needs shard_key_file and shard_public_keys")
         return problems
 
 

@@ -9,16 +9,18 @@ from pathlib import Path
 from control import dev_certificate
 from control.binding import StartError, runtime_dir
 from control.config import ControlConfig
+from control.curve import ServerKeys, read_server_keys
 from control.ice_servers import IceServers
 from control.tls import Tls
 
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """``tls``: None for plain HTTP."""
+    """``tls``: None for plain HTTP. ``shard_keys``: None where shards of other hosts prove nothing, or there are none."""
 
     tls: Tls | None
     ice_servers: IceServers
+    shard_keys: ServerKeys | None
 
 
 def read_files(config: ControlConfig, now: datetime.datetime | None) -> Files:
@@ -26,7 +28,8 @@ def read_files(config: ControlConfig, now: datetime.datetime | None) -> Files:
     secret = config.turn_secret.get_secret_value()
     if config.turn_secret_file:
         secret = _read_secret(config.turn_secret_file, "turn_secret_file")
-    return Files(_read_tls(config, now), IceServers(config.ice_servers, secret, config.turn_ttl_s))
+    keys = read_server_keys(config.shard_key_file, config.shard_public_keys) if config.shard_key_file else None
+    return Files(_read_tls(config, now), IceServers(config.ice_servers, secret, config.turn_ttl_s), keys)
 
 
 def _read_tls(config: ControlConfig, now: datetime.datetime | None) -> Tls | None:

@@ -15,6 +15,7 @@ from prometheus_client.registry import Collector
 
 from control import __version__
 from control.connections import Connections
+from control.curve import REFUSALS, CurveDoor
 from control.dispatch import Dispatcher
 from control.messages import CLIENT_TYPES, ERROR_CODES
 from control.processes import LocalShards
@@ -26,9 +27,12 @@ from sfu.protocol import Heartbeat, ShardId
 class AntiphonCollector(Collector):
     """All ``antiphon_*`` metrics of control and of every shard it knows."""
 
-    def __init__(self, dispatcher: Dispatcher, shards: Shards, local: LocalShards, connections: Connections, tls: Tls | None) -> None:
+    def __init__(
+        self, dispatcher: Dispatcher, shards: Shards, local: LocalShards, connections: Connections, tls: Tls | None, door: CurveDoor | None
+    ) -> None:
         self._connections = connections
         self._tls = tls
+        self._door = door
         self._dispatcher = dispatcher
         self._shards = shards
         self._local = local
@@ -39,6 +43,9 @@ class AntiphonCollector(Collector):
         yield from self._heartbeats()
         if self._tls is not None:
             yield from _certificate(self._tls)
+        if self._door is not None:
+            text = "Connections of shards that were not let in, by reason"
+            yield _counter("antiphon_shard_refusals", text, "reason", dict.fromkeys(REFUSALS, 0) | self._door.refused)
 
     def _control(self) -> Iterator[Metric]:
         signaling = self._dispatcher.signaling
@@ -158,11 +165,16 @@ def _buckets(beat: Heartbeat) -> list[tuple[str, float]]:
 
 
 def registry(
-    dispatcher: Dispatcher, shards: Shards, local: LocalShards, connections: Connections, tls: Tls | None = None
+    dispatcher: Dispatcher,
+    shards: Shards,
+    local: LocalShards,
+    connections: Connections,
+    tls: Tls | None = None,
+    door: CurveDoor | None = None,
 ) -> CollectorRegistry:
-    """What ``/metrics`` shows. ``tls``: None where HTTP is not encrypted."""
+    """What ``/metrics`` shows. ``tls``: None where HTTP is not encrypted; ``door``: None where shards show no keys."""
     result = CollectorRegistry()
-    result.register(AntiphonCollector(dispatcher, shards, local, connections, tls))
+    result.register(AntiphonCollector(dispatcher, shards, local, connections, tls, door))
     return result
 
 

@@ -41,6 +41,7 @@ from control.binding import (
 from control.clients import networks
 from control.config import ControlConfig, is_loopback, shard_count
 from control.connections import ConnectionBounds, Connections, http_protocol, websocket_protocol
+from control.curve import CurveDoor
 from control.dispatch import Dispatcher
 from control.files import Files, read_files
 from control.leftover import LeftOvers, origin_of
@@ -143,6 +144,7 @@ class Control:
         self._access = found.access
         self._tls = found.files.tls
         self._ice_servers = found.files.ice_servers
+        self._door = CurveDoor(found.files.shard_keys) if found.files.shard_keys is not None else None
         self._port: int = found.sockets[0].getsockname()[1]
         self._stop = asyncio.Event()
 
@@ -201,14 +203,20 @@ class Control:
         return [*command, "--origin", origin_of(command, os.environ, self._file)]
 
     def _bind_shards(self, shards: Shards) -> str:
-        """Listen for shards; the endpoint in use."""
+        """Listen for shards; where local ones connect to."""
         endpoint = shard_endpoint(self._config, self._port)
-        if endpoint.startswith("ipc://"):
-            runtime_dir(self._config)
+        runtime_dir(self._config)
         try:
-            return shards.start(endpoint)
+            shards.start(endpoint)
         except zmq.ZMQError as error:
-            raise StartError(f"cannot listen for shards on {endpoint}: {error.strerror}; choose another shard_endpoint") from None
+            raise StartError(f"cannot listen for shards on {endpoint}: {error.strerror}; choose another runtime_dir") from None
+        if (joining := self._config.shard_endpoint) != "":
+            try:
+                joining = shards.listen(joining, self._door)
+            except zmq.ZMQError as error:
+                raise StartError(f"cannot listen for shards on {joining}: {error.strerror}; choose another shard_endpoint") from None
+            log.info("listening for shards", endpoint=joining, keys=self._door is not None)
+        return endpoint
 
     def _on_signal(self, local: LocalShards) -> None:
         """First signal: stop in order. Second: at once."""
@@ -248,7 +256,7 @@ class Control:
         endpoints = api.mount(admin.Admin(dispatcher, shards, local, self._access).endpoints(), admin.guard(self._access))
         proxies = networks(config.trusted_proxies)
         connections = Connections(ConnectionBounds.of(config.sockets, config.address_sockets, config.http_header_timeout_s, proxies))
-        numbers = registry(dispatcher, shards, local, connections, self._tls)
+        numbers = registry(dispatcher, shards, local, connections, self._tls, self._door)
         app = build_app(dispatcher, shards, local, numbers, bounds, endpoints, config.allowed_origins, proxies)
         server = _HttpServer(http_config(app, config.message_bytes, connections, self._tls))
         serving = asyncio.create_task(server.serve(self._sockets))

@@ -28,6 +28,7 @@ import structlog
 import zmq
 import zmq.asyncio
 
+from control.curve import CurveDoor
 from control.effects import Outcome, Refused, Unanswered
 from sfu import protocol as p
 
@@ -121,6 +122,7 @@ class Shards:
         self._tasks: list[asyncio.Task[None]] = []
         self._last_request = 0
         self._changed = asyncio.Event()
+        self._door: CurveDoor | None = None
 
     # ------------------------------------------------------------------------------------------ life
 
@@ -137,10 +139,22 @@ class Shards:
         self._tasks = [asyncio.create_task(self._receive()), asyncio.create_task(self._watch())]
         return str(socket.getsockopt_string(zmq.LAST_ENDPOINT))
 
+    def listen(self, endpoint: str, door: CurveDoor | None) -> str:
+        """Bind one more endpoint, guarded by ``door``; returns it with its port. Raises :class:`zmq.ZMQError`."""
+        assert self._socket is not None
+        if door is None:
+            self._socket.bind(endpoint)
+        else:
+            self._door = door
+            door.bind(self._context, self._socket, endpoint)
+        return str(self._socket.getsockopt_string(zmq.LAST_ENDPOINT))
+
     async def stop(self) -> None:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._door is not None:
+            await self._door.stop()
         for link in self.links.values():
             self._fail_all(link, "the server stops")
         if self._socket is not None:

@@ -20,7 +20,9 @@ from sfu.outlet import Outlet
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.option("--config", "file", metavar="FILE", type=click.Path(path_type=Path), help="TOML file; its section [shard] is read.")
 @click.option("--control", metavar="ENDPOINT", help="ZeroMQ endpoint of control, ipc://PATH or tcp://HOST:PORT.")
-@click.option("--shard-id", metavar="NAME", help="Name of this shard, unique at its control.  [default: 0]")
+@click.option("--key-file", metavar="FILE", help="This shard's CURVE keys, for a control on another host (antiphon keygen).")
+@click.option("--control-public-key", metavar="KEY", help="Public CURVE key of that control.")
+@click.option("--shard-id", metavar="NAME", help="Name of this shard, unique at its control.  [default: HOST-PORT]")
 @click.option("--origin", hidden=True)  # for control, which starts shards with it
 @click.option("--host", metavar="ADDR[,ADDR]", help="Addresses to bind, one per family.  [default: all]")
 @click.option("--udp-port", metavar="PORT", help="UDP port of all media; 0: any free one.  [default: 40000]")
@@ -49,7 +51,7 @@ def main(file: Path | None, check_config: bool, **flags: Any) -> None:
     try:
         uvloop.run(run(config))
     except ShardError as error:
-        click.echo(f"antiphon shard {config.shard_id}: {error}", err=True)
+        click.echo(f"antiphon shard {config.shard_id}".rstrip() + f": {error}", err=True)
         sys.exit(2)
 
 
@@ -70,7 +72,8 @@ def set_up_logs(config: ShardConfig) -> None:
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, config.log_level.upper())),
         logger_factory=structlog.PrintLoggerFactory(cast(TextIO, Outlet(sys.stderr))),
     )
-    structlog.contextvars.bind_contextvars(shard=config.shard_id)
+    if config.shard_id:
+        structlog.contextvars.bind_contextvars(shard=config.shard_id)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,17 @@ def _one_per_family(value: Any) -> Any:
     return addresses
 
 
+def _is_on_this_host(endpoint: str) -> bool:
+    """Whether nobody else can be, or listen to, who is at a ZeroMQ endpoint."""
+    if not endpoint.startswith("tcp://"):
+        return True
+    host = endpoint.removeprefix("tcp://").rpartition(":")[0].strip("[]")
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 Addresses = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_numeric)]
 Hosts = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_one_per_family)]
 
@@ -61,8 +72,20 @@ class ShardConfig(BaseSettings):
         pattern=r"^(ipc://.+|tcp://.+:\d+|inproc://.+)$",
         description="ZeroMQ endpoint of control that the shard connects to, ipc://PATH or tcp://HOST:PORT",
     )
+    key_file: str = Field(
+        default="",
+        description="file with this shard's CURVE key pair (antiphon keygen makes it), needed where control is on another host",
+    )
+    control_public_key: str = Field(
+        default="",
+        pattern=r"^$|^[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}$",
+        description="public CURVE key of control in Z85; a control that cannot prove to have it is not obeyed",
+    )
     shard_id: str = Field(
-        default="0", min_length=1, max_length=64, pattern=r"^[A-Za-z0-9._-]+$", description="name of this shard, unique at its control"
+        default="",
+        max_length=64,
+        pattern=r"^[A-Za-z0-9._-]*$",
+        description="name of this shard, unique at its control; empty is the name of the host and the UDP port",
     )
     origin: str = Field(
         default="",
@@ -108,6 +131,14 @@ class ShardConfig(BaseSettings):
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(default="info", description="least important lines that are logged")
 
+    def contradictions(self) -> list[str]:
+        """What is wrong though every option by itself is right, one line each."""
+        if bool(self.key_file) != bool(self.control_public_key):
+            return ["key_file and control_public_key: expected both or neither"]
+        if not self.key_file and not _is_on_this_host(self.control):
+            return [f"control: {self.control} is another host, which needs key_file and control_public_key (antiphon keygen makes them)"]
+        return []
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -145,6 +176,8 @@ def load(flags: Mapping[str, Any], file: Path | None = None, environment: Mappin
         config = ShardConfig(**{**flags, "__file__": {} if problems else section})
     except ValidationError as error:
         problems += [_describe(problem, flags, file, environment) for problem in error.errors()]
+    if not problems:
+        problems = config.contradictions()
     if problems:
         raise ConfigError(problems)
     return config

@@ -8,6 +8,7 @@ the rooms and goes on from there.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 from typing import Final
 
@@ -16,6 +17,7 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from sfu import protocol as p
+from sfu.keys import LinkKeys
 from sfu.metrics import Metrics
 
 log = structlog.get_logger("sfu.link")
@@ -24,26 +26,40 @@ _HIGH_WATER: Final = 10_000
 """Messages that ZeroMQ may hold in each direction."""
 _BATCH: Final = 64
 """Commands carried out before media events get their turn."""
-_WATCHED: Final = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+_REFUSED: Final = zmq.EVENT_HANDSHAKE_FAILED_AUTH | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | zmq.EVENT_HANDSHAKE_FAILED_NO_DETAIL
+_CHANGES: Final = zmq.EVENT_HANDSHAKE_SUCCEEDED | zmq.EVENT_DISCONNECTED
+_AGAIN_S: Final = 1.0
+"""Time to the next try after a refusal, which ZeroMQ takes for the last word."""
 
 
 class Link:
     """The connection to control.
 
-    ``on_command(body)`` is called for each message, ``on_change(connected)`` when the connection comes or goes.
+    ``on_command(body)`` is called for each message, ``on_change(connected)`` when the connection comes or goes. With ``keys`` both ends
+    prove theirs first.
     """
 
     def __init__(
-        self, endpoint: str, shard_id: str, metrics: Metrics, on_command: Callable[[bytes], None], on_change: Callable[[bool], None]
+        self,
+        endpoint: str,
+        shard_id: str,
+        metrics: Metrics,
+        on_command: Callable[[bytes], None],
+        on_change: Callable[[bool], None],
+        keys: LinkKeys | None = None,
     ) -> None:
         self.connected = False
+        self._endpoint = endpoint
+        self._keys = keys
+        self._refused_for = ""
+        self._again: asyncio.TimerHandle | None = None
         self._metrics = metrics
         self._on_command = on_command
         self._on_change = on_change
         self._loop = asyncio.get_running_loop()
         self._context = zmq.Context(io_threads=1)
         self._socket = self._open(shard_id)
-        self._monitor = self._socket.get_monitor_socket(_WATCHED)
+        self._monitor = self._socket.get_monitor_socket(_REFUSED | _CHANGES)
         self._watched = [int(self._socket.getsockopt(zmq.FD)), int(self._monitor.getsockopt(zmq.FD))]
         self._scheduled = False
         self._polling = False
@@ -65,6 +81,10 @@ class Link:
         opened.setsockopt(zmq.RECONNECT_IVL_MAX, 1000)
         opened.setsockopt(zmq.HEARTBEAT_IVL, 1000)
         opened.setsockopt(zmq.HEARTBEAT_TIMEOUT, 3000)
+        if self._keys is not None:
+            opened.setsockopt(zmq.CURVE_SERVERKEY, self._keys.control)
+            opened.setsockopt(zmq.CURVE_PUBLICKEY, self._keys.public)
+            opened.setsockopt(zmq.CURVE_SECRETKEY, self._keys.secret)
         return opened
 
     def send(self, message: p.ShardMessage) -> bool:
@@ -84,6 +104,8 @@ class Link:
         for descriptor in self._watched:
             self._loop.remove_reader(descriptor)
         self._watched = []
+        if self._again is not None:
+            self._again.cancel()
         self._socket.disable_monitor()
         self._monitor.close(0)
         self._socket.close()
@@ -113,13 +135,39 @@ class Link:
     def _read_monitor(self) -> None:
         while self._watched and _has_message(self._monitor):
             event = parse_monitor_message(self._monitor.recv_multipart(zmq.NOBLOCK))["event"]
-            if event not in (zmq.EVENT_HANDSHAKE_SUCCEEDED, zmq.EVENT_DISCONNECTED):
+            if event & _REFUSED:
+                self._note_refusal(event)
+            if not event & _CHANGES:
                 continue
             connected = event == zmq.EVENT_HANDSHAKE_SUCCEEDED
             if connected != self.connected:
                 self.connected = connected
+                self._refused_for = ""
                 log.info("control connected" if connected else "control lost")
                 self._on_change(connected)
+
+    def _note_refusal(self, event: int) -> None:
+        """One end did not let the other in. Keys are mended on either side while this one waits."""
+        self._metrics.drop("control_refused")
+        if self._keys is None:
+            reason = "control asks for a key and this shard has none (key_file)"
+        elif event == zmq.EVENT_HANDSHAKE_FAILED_AUTH:
+            reason = "control does not know this shard's key (shard_public_keys)"
+        else:
+            reason = "control does not have the key that control_public_key names"
+        if reason != self._refused_for:
+            self._refused_for = reason
+            log.error("no connection to control", endpoint=self._endpoint, problem=reason)
+        if self._again is None:
+            self._again = self._loop.call_later(_AGAIN_S, self._connect_again)
+
+    def _connect_again(self) -> None:
+        self._again = None
+        if not self.connected:
+            with contextlib.suppress(zmq.ZMQError):  # where it has given up already
+                self._socket.disconnect(self._endpoint)
+            self._socket.connect(self._endpoint)
+            self._poll_soon()
 
 
 def _has_message(opened: zmq.Socket[bytes]) -> bool:

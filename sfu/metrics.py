@@ -23,6 +23,7 @@ DROP_REASONS: Final = (
     "send_ring_full",  # STUN or DTLS of ours that the forwarding thread had no room for
     "unreachable_address",  # STUN from an address that no answer can be sent to, which is one with port 0
     "control_unreachable",  # a message for control while no connection to it took any
+    "control_refused",  # a connection that control or this shard did not let come about, for its keys
     "internal_error",  # an exception while handling one peer's event; the log has it
 )
 """Named reasons that are counted by the signaling thread, besides those of the native loop (forwarding/README.md)."""

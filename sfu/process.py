@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 import socket
 import time
@@ -17,6 +18,7 @@ from sfu import protocol as p
 from sfu.addresses import advertised, open_sockets
 from sfu.config import ShardConfig
 from sfu.forwarding._native import Loop
+from sfu.keys import read_keys
 from sfu.link import Link
 from sfu.metrics import Metrics
 from sfu.shard import Shard
@@ -27,7 +29,8 @@ _LAG_PROBE_S: Final = 0.1
 _EVENTS_AT_ONCE: Final = 256
 """Native events handled before commands and timers get their turn."""
 
-
+_HOST_CHARS: Final = 58
+"""Of a host's name in a shard's; with the port there are 64 at most."""
 _ROUNDS_BEFORE_TIMERS: Final = 32
 """A flood of STUN must not keep timers from running."""
 
@@ -36,7 +39,7 @@ class ShardProcess:
     """Runs one shard on the running event loop until :meth:`stop` or a Shutdown. Construct, then await :meth:`run`."""
 
     def __init__(self, config: ShardConfig) -> None:
-        self.config = config
+        keys = read_keys(config)
         self.metrics = Metrics()
         self._asyncio = asyncio.get_running_loop()
         self._done = asyncio.Event()
@@ -47,12 +50,13 @@ class ShardProcess:
         self._heart: asyncio.TimerHandle | None = None
         sockets = open_sockets(config.host, config.udp_port, config.socket_buffer_bytes)
         self.udp_port: int = sockets[0].getsockname()[1]
+        self.config = config = _named(config, self.udp_port)
         self.addresses = advertised(config.advertise, sockets)
         self.loop = self._start_loop(sockets)
         self.shard = Shard(config, self.loop, self.addresses, self.udp_port, self._tell, self.metrics)
         self._needed_at = time.monotonic()
         """When there was last a control or a connection."""
-        self.link = Link(config.control, config.shard_id, self.metrics, self._on_command, self._on_link)
+        self.link = Link(config.control, config.shard_id, self.metrics, self._on_command, self._on_link, keys)
         self._asyncio.add_reader(self.loop.event_fd, self._on_events)
 
     def _start_loop(self, sockets: list[socket.socket]) -> Loop:
@@ -192,6 +196,16 @@ class ShardProcess:
         now = self._asyncio.time()
         self.metrics.note_lag(max(0.0, now - due_at))
         self._probe = self._asyncio.call_at(now + _LAG_PROBE_S, self._probe_lag, now + _LAG_PROBE_S)
+
+
+def _named(config: ShardConfig, udp_port: int) -> ShardConfig:
+    """With a name of its own where it was given none."""
+    if config.shard_id:
+        return config
+    host = re.sub(r"[^A-Za-z0-9._-]", "-", socket.gethostname())[:_HOST_CHARS]
+    named = config.model_copy(update={"shard_id": f"{host}-{udp_port}"})
+    structlog.contextvars.bind_contextvars(shard=named.shard_id)
+    return named
 
 
 async def run(config: ShardConfig) -> None:

@@ -222,7 +222,7 @@ async def start_shard(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
     async def start(**options: Any) -> ShardUnderTest:
         endpoint = f"ipc://{tmp_path}/control-{len(started)}"
         router = Router(endpoint)
-        defaults = {"control": endpoint, "host": "127.0.0.1", "udp_port": 0, "heartbeat_ms": 20}
+        defaults = {"shard_id": "0", "control": endpoint, "host": "127.0.0.1", "udp_port": 0, "heartbeat_ms": 20}
         process = ShardProcess(load({**defaults, **options}, environment={}))
         under_test = ShardUnderTest(process, router, asyncio.create_task(process.run()))
         started.append(under_test)
