@@ -47,7 +47,7 @@ class TestProblems:
     def test_unknown_key_names_key_file_and_the_known_ones(self, tmp_path: Path) -> None:
         path = file(tmp_path, "[shard]\nudp_prt = 1\n")
         (problem,) = problems(file=path)
-        assert problem.startswith(f"shard.udp_prt in {path}: unknown option; expected one of control, shard_id,")
+        assert problem.startswith(f"shard.udp_prt in {path}: unknown option; expected one of control, key_file,")
 
     @pytest.mark.parametrize("value", ['"40000"', "true", "4.5", "[1]", "{}"])
     def test_ill_typed_value_names_what_was_expected(self, tmp_path: Path, value: str) -> None:
