@@ -6,6 +6,8 @@ A shard's load is the fullest of what it can run out of, each as a share (1 is f
 * ``signaling``: the CPU of its signaling thread, or how late that thread runs its timers;
 * ``consumers``: of those that it may have;
 
+but at least :data:`AT_EASE`, below which figures of a moment say more about the machine's noise than about the shard;
+
 plus ``people``: everyone whom control has placed there. That part moves at once, while the others follow with the heartbeats: without it
 everything that comes between two heartbeats would go to the same shard.
 
@@ -24,8 +26,10 @@ import msgspec
 
 from sfu.protocol import ShardId
 
-LAG_FULL_MS: Final = 100.0
+LAG_FULL_MS: Final = 200.0
 """A signaling thread that is this late has no time left; joins take noticeably longer."""
+AT_EASE: Final = 0.25
+"""Shards less than a quarter full are alike: joins and a busy machine move their figures more than rooms do, and people decide."""
 PEOPLE_FULL: Final = 5000
 """People of one shard that count as a full one, though nothing that was measured says so yet."""
 
@@ -103,7 +107,7 @@ def _candidate(figures: Figures, capacity: Capacity) -> Candidate:
     people = figures.participants / PEOPLE_FULL
     return Candidate(
         figures=figures,
-        load=max(forwarding, signaling, consumers) + people,
+        load=max(forwarding, signaling, consumers, AT_EASE) + people,
         forwarding=forwarding,
         signaling=signaling,
         consumers=consumers,

@@ -32,7 +32,7 @@ class TestChoice:
             {"packets_per_s": 500.0},
             {"forwarding_cpu": 0.5},
             {"signaling_cpu": 0.5},
-            {"lag_ms": 50.0},
+            {"lag_ms": 100.0},
             {"consumers": 50},
             {"participants": 40},
             {"rooms": 5},
@@ -60,6 +60,11 @@ class TestChoice:
 
     def test_without_shards_there_is_no_choice(self) -> None:
         assert choose([], CAPACITY, random.Random(1)).shard is None
+
+    @pytest.mark.parametrize("noise", [{"packets_per_s": 200.0}, {"signaling_cpu": 0.2}, {"lag_ms": 40.0}, {"consumers": 20}])
+    def test_among_shards_at_ease_people_decide(self, noise: dict[str, Any]) -> None:
+        assert chosen(shard("a", participants=1), shard("b", **noise)) == "b"
+        assert chosen(shard("a", rooms=1), shard("b", **noise)) == "b"
 
     def test_equals_are_told_apart_by_name(self) -> None:
         assert chosen(shard("b"), shard("a")) == "a"
