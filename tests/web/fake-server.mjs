@@ -88,6 +88,8 @@ export class FakeServer {
         session.consumers.push({ consumer_id, publisher_user_id: message.publisher_user_id });
         return [{ type: "consumer_created", consumer_id, publisher_user_id: message.publisher_user_id, sdp: "sendonly" }];
       }
+      case "restart_ice":
+        return message.target === "publisher" ? [{ type: "publisher_created", sdp: "recvonly" }] : [];
       case "close_consumer":
         session.consumers = session.consumers.filter(({ consumer_id }) => consumer_id !== message.consumer_id);
         return [];

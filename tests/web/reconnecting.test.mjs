@@ -1,7 +1,8 @@
 /** AntiphonClient over lost sockets, with a scripted server and in virtual time: what is kept, repaired, told and given up. */
 
 import assert from "node:assert/strict";
-import { afterEach, beforeEach, describe, it } from "node:test";
+import { afterEach, beforeEach, describe, it, mock } from "node:test";
+import { TROUBLE_MS } from "../../web/client/connection.js";
 import { AntiphonClient } from "../../web/client/index.js";
 import { PROBE_DEADLINE_MS } from "../../web/client/signaling.js";
 import { FakeServer } from "./fake-server.mjs";
@@ -466,5 +467,53 @@ describe("a person who is not to be heard", () => {
     const room = await call();
     room.local.setHeard(false);
     assert.equal(room.local.heard, true);
+  });
+});
+
+describe("a network that is another one", () => {
+  const restarts = () => server.sent.filter(({ type }) => type === "restart_ice").map(({ target }) => target);
+
+  it("restarts ICE on every connection, at once", async () => {
+    await call();
+    news("changed");
+    await settled();
+    assert.deepEqual(restarts(), ["publisher", "consumer"]);
+    news("visible");
+    await settled();
+    assert.equal(restarts().length, 2);
+    assert.deepEqual(states(), ["connected", "connected"]);
+  });
+
+  it("restarts it when the server can be told, if the socket is lost with it", async () => {
+    await call();
+    lose();
+    news("online");
+    await settled();
+    assert.deepEqual(restarts(), []);
+    await attempt();
+    assert.deepEqual(restarts(), ["publisher", "consumer"]);
+  });
+
+  it("is noticed by a connection on which nothing comes through, which tries again while it stays so", async () => {
+    mock.timers.enable({ apis: ["setTimeout"] });
+    await call();
+    const [publisher, consumer] = FakePeerConnection.all;
+    publisher.become("disconnected");
+    mock.timers.tick(TROUBLE_MS - 1);
+    await settled();
+    assert.deepEqual(restarts(), []);
+    mock.timers.tick(1);
+    await settled();
+    assert.deepEqual(restarts(), ["publisher"]);
+    mock.timers.tick(2 * TROUBLE_MS);
+    await settled();
+    assert.equal(restarts().length, 2);
+    publisher.become("connected");
+    consumer.become("disconnected");
+    consumer.become("connected");
+    mock.timers.tick(100_000);
+    await settled();
+    assert.equal(restarts().length, 2);
+    mock.timers.reset();
   });
 });

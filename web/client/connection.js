@@ -10,12 +10,19 @@ import { AntiphonError } from "./errors.js";
 
 /** A connection that is not up after this time has failed. ICE and DTLS take 12 to 35 ms on a good path. */
 export const SETUP_DEADLINE_MS = 15_000;
+/**
+ * A connection without answers for this long looks for another way (`disconnected` itself comes after some seconds of silence, and single lost
+ * checks pass by themselves); each further try waits twice as long.
+ */
+export const TROUBLE_MS = 2000;
+export const MAX_TROUBLE_MS = 8000;
 
 /**
  * @typedef {object} ConnectionOptions
  * @property {RTCIceServer[]} iceServers as the server gave them; none are added
  * @property {(candidate: string) => void} onCandidate a local candidate line, "" after the last; never before the answer was taken
  * @property {(track: MediaStreamTrack, receiver: RTCRtpReceiver) => void} [onTrack] a remote track
+ * @property {() => void} [onTroubled] nothing comes through for some time: ICE should be restarted. Again and again while it stays so
  * @property {(error: AntiphonError) => void} onFailed once, when it is or becomes unusable without `close`
  */
 
@@ -29,6 +36,8 @@ export class Connection {
   #remoteCandidates = [];
   /** @type {ReturnType<typeof setTimeout> | undefined} */
   #setupTimer;
+  /** @type {ReturnType<typeof setTimeout> | undefined} */
+  #troubleTimer;
   #ended = false;
 
   /** @param {ConnectionOptions} options */
@@ -104,6 +113,7 @@ export class Connection {
   close() {
     this.#ended = true;
     clearTimeout(this.#setupTimer);
+    clearTimeout(this.#troubleTimer);
     this.peerConnection.close();
   }
 
@@ -134,7 +144,17 @@ export class Connection {
   #onState() {
     const state = this.peerConnection.connectionState;
     if (state === "connected") clearTimeout(this.#setupTimer);
+    clearTimeout(this.#troubleTimer);
+    if (state === "disconnected") this.#watchTrouble(TROUBLE_MS);
     if (state === "failed") this.#fail("The media connection to the server broke.");
+  }
+
+  /** @param {number} delayMs */
+  #watchTrouble(delayMs) {
+    this.#troubleTimer = setTimeout(() => {
+      this.#watchTrouble(Math.min(MAX_TROUBLE_MS, 2 * delayMs));
+      this.#options.onTroubled?.();
+    }, delayMs);
   }
 
   /** @param {string} sentence */

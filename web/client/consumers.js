@@ -244,6 +244,7 @@ export class ConnectionPerPerson {
           { background: true, wanted: () => consumer.connection === connection },
         ),
       onTrack: (track, receiver) => this.#listener.onTrack(consumer.userId, track, receiver),
+      onTroubled: () => this.#signaling.send({ type: "restart_ice", target: "consumer", consumer_id: consumerId }),
       onFailed: (error) => {
         this.#signaling.send({ type: "close_consumer", consumer_id: consumerId });
         this.#lost(consumer, error);

@@ -33,6 +33,8 @@ export class Membership {
   #away = false;
   /** The server has said, on this socket, that this client is in a room. */
   #told = false;
+  /** The network has changed while the server could not be told. */
+  #movedAway = false;
   /** The room was left while the server could not be told. */
   #leftAway = false;
   /** @type {MediaStreamTrack | null} */
@@ -255,6 +257,8 @@ export class Membership {
 
   /** The network is another one: every connection looks for its way anew, and goes on meanwhile. */
   restartIce() {
+    this.#movedAway = this.#away;
+    if (this.#away) return;
     void this.#publishing?.restartIce();
     this.#room?.restartIce();
   }
@@ -268,6 +272,8 @@ export class Membership {
     if (held) this.#muting.resume();
     else this.#muting.enter(signaling);
     this.#restorePublishing(signaling, held);
+    if (held && this.#movedAway) this.restartIce();
+    this.#movedAway = false;
   }
 
   /**

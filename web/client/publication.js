@@ -37,6 +37,7 @@ export class Publication {
       iceServers,
       onCandidate: (candidate) =>
         signaling.send({ type: "publisher_ice_candidate", candidate }, { background: true, wanted: () => !this.closed }),
+      onTroubled: () => void this.restartIce().catch(() => {}), // tried again, and given up when it fails
       onFailed: (error) => {
         const wasEstablished = this.established;
         this.#failure = error;

@@ -203,6 +203,7 @@ export class Subscription {
         iceServers: this.#iceServers,
         onCandidate: (candidate) =>
           this.#signaling.send({ type: "subscription_ice_candidate", candidate }, { background: true, wanted: () => this.#line === line }),
+        onTroubled: () => this.restartIce(),
         onFailed: (error) => this.#lost(error, line),
       }),
     );
