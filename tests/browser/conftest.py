@@ -54,9 +54,15 @@ def open_chromium(server: RunningServer, playwright: Playwright, sound: Path, cl
     browsers: dict[tuple[bool, bool, Path], Browser] = {}
 
     async def open_page(
-        path: str = "/", *, microphone: bool = True, autoplay: bool = True, hears: Path = sound, before: str | None = None
+        path: str = "/",
+        *,
+        microphone: bool = True,
+        autoplay: bool = True,
+        hears: Path = sound,
+        before: str | None = None,
+        url: str | None = None,
     ) -> Person:
-        """``hears``: what the microphone hears; ``before``: script that runs before those of the page."""
+        """``hears``: what the microphone hears; ``before``: script that runs before those of the page; ``url``: default is the server's."""
         kind = (microphone, autoplay, hears)
         if kind not in browsers:
             browser = await chromium.launch(playwright, sound=hears, microphone=microphone, autoplay=autoplay)
@@ -66,7 +72,7 @@ def open_chromium(server: RunningServer, playwright: Playwright, sound: Path, cl
         if before is not None:
             await page.page.add_init_script(before)
         cleanup.push_async_callback(page.close)
-        person = Person(page, server.url)
+        person = Person(page, url or server.url)
         await person.open(path)
         return person
 
@@ -78,12 +84,12 @@ def open_firefox(server: RunningServer, tmp_path: Path, cleanup: contextlib.Asyn
     """Opens a page in a Firefox of its own."""
     count = iter(range(1000))
 
-    async def open_page(path: str = "/", *, microphone: bool = True) -> Person:
+    async def open_page(path: str = "/", *, microphone: bool = True, url: str | None = None) -> Person:
         profile = tmp_path / f"firefox-{next(count)}"
         profile.mkdir()
         page = await FirefoxPage.launch(profile, microphone=microphone)
         cleanup.push_async_callback(page.close)
-        person = Person(page, server.url)
+        person = Person(page, url or server.url)
         await person.open(path)
         return person
 
