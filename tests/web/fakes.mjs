@@ -107,6 +107,10 @@ export class FakePeerConnection extends EventTarget {
 
   async addIceCandidate() {}
 
+  async getStats() {
+    return new Map();
+  }
+
   become(state) {
     this.connectionState = state;
     this.dispatchEvent(new Event("connectionstatechange"));

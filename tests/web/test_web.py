@@ -42,6 +42,29 @@ def test_library_knows_no_dom() -> None:
         assert not re.search(r"\b(document|window)\b", module.read_text()), f"{module.name} is about a page"
 
 
+def test_every_exported_name_and_every_code_is_documented() -> None:
+    library = ROOT / "web" / "client"
+    readme = (library / "README.md").read_text()
+    exports = re.findall(r"^export \{(.*?)\} from", (library / "index.js").read_text(), re.DOTALL | re.MULTILINE)
+    names = {name.strip() for block in exports for name in block.split(",") if name.strip()}
+    assert len(names) > 20
+    assert {name for name in names if not re.search(rf"\b{name}\b", readme)} == set()
+    source = (library / "errors.js").read_text()
+    codes = re.findall(r"^ \* - `(\w+)`:", source, re.MULTILINE)
+    assert set(codes) == set(re.findall(r'"(\w+)"', source.split("@typedef {", 1)[1].split("} ClientErrorCode")[0]))
+    assert {code for code in codes if f"| `{code}` |" not in readme} == set()
+
+
+def test_every_event_and_state_is_documented() -> None:
+    library = ROOT / "web" / "client"
+    readme = (library / "README.md").read_text()
+    events = set(re.findall(r'super\("(\w+)"\)', (library / "events.js").read_text())) - {"message", "close"}  # those of Signaling
+    events |= {"participantjoined", "participantleft", "participantchanged", "trackadded", "trackremoved"}
+    states = re.search(r"@typedef \{(.*)\} ClientState", (library / "client.js").read_text())
+    assert states is not None
+    assert {name for name in events | set(re.findall(r'"(\w+)"', states[1])) if f"`{name}`" not in readme} == set()
+
+
 def test_pages_load_nothing_from_elsewhere() -> None:
     addresses = re.compile(r"""(?:src|href|url|from|import)\s*[=(]?\s*["'(](?:https?:)?//""")
     for file in (ROOT / "web").rglob("*"):

@@ -88,7 +88,7 @@ export class AntiphonClient extends TypedEventTarget {
   constructor({ hearing = "subscription", surroundings = {} } = {}) {
     super();
     this.#surroundings = surroundings;
-    this.#membership = new Membership(hearing, {
+    this.#membership = new Membership(hearing, surroundings, {
       onEntered: (room) => this.#onEntered(room),
       onLeft: (room) => this.#onLeft(room),
       onError: (error) => this.#report(error),

@@ -8,7 +8,8 @@
  *     await client.joinRoom(roomId);
  *     await client.publish(await navigator.mediaDevices.getUserMedia({ audio: true }));
  *
- * No dependencies and no DOM: it runs wherever there are WebSocket and RTCPeerConnection. example.html shows a whole page.
+ * No dependencies and no DOM: it runs wherever there are WebSocket and RTCPeerConnection. README.md describes all of it;
+ * example.html shows a whole page.
  */
 
 export { AntiphonClient } from "./client.js";

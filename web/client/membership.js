@@ -10,6 +10,7 @@ import { Muting } from "./muting.js";
 import { Publishing } from "./publishing.js";
 import { Room } from "./room.js";
 import { PASSING } from "./session.js";
+import { SilenceWatch } from "./silence.js";
 
 /** @typedef {import("./messages.js").ServerMessage} ServerMessage */
 /** @typedef {import("./session.js").Session} Session */
@@ -44,12 +45,15 @@ export class Membership {
   /** The last switching of the microphone. @type {Promise<void>} */
   #switched = Promise.resolve();
   #muting;
+  #silence;
 
   /**
    * @param {import("./room.js").HearingKind} hearing
+   * @param {Partial<import("./surroundings.js").Surroundings>} surroundings
    * @param {MembershipListener} listener
    */
-  constructor(hearing, listener) {
+  constructor(hearing, surroundings, listener) {
+    this.#silence = new SilenceWatch({ connections: () => this.#watched(), onSilent: () => this.restartIce(), surroundings });
     this.#hearing = hearing;
     this.#listener = listener;
     this.#muting = new Muting({
@@ -210,6 +214,7 @@ export class Membership {
       hearing: this.#hearing,
       onError: (error) => this.#listener.onError(error),
     });
+    this.#silence.start();
     this.#listener.onEntered(this.#room);
     this.#muting.enter(session.signaling);
     this.#room.change(session.userId, { muted: this.#muting.muted });
@@ -219,6 +224,7 @@ export class Membership {
   closeRoom() {
     const room = this.#room;
     if (!room) return;
+    this.#silence.stop();
     this.#stopPublishing();
     this.#room = null;
     this.#muting.leave();
@@ -261,6 +267,14 @@ export class Membership {
     if (this.#away) return;
     void this.#publishing?.restartIce();
     this.#room?.restartIce();
+  }
+
+  /** Connections for one person each are not watched: they are many, and nobody's default. */
+  #watched() {
+    const [own, room] = [this.#publishing, this.#room];
+    const somebody = room?.participants.some(({ isLocal, publishing, muted, heard, stream }) => !isLocal && publishing && !muted && heard && stream);
+    const all = (room?.connections ?? []).filter(({ userId }) => userId === null).map((one) => ({ ...one, expected: somebody ?? false }));
+    return own?.peerConnection ? [...all, { peerConnection: own.peerConnection, expected: own.established && !this.muted }] : all;
   }
 
   /** Everyone may send again. @param {Session} session */
