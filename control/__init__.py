@@ -19,6 +19,7 @@ No media passes here. The files, in the order in which a message travels:
 * :mod:`control.console` — the commands of operators.
 * :mod:`control.admin_token` — where the admin token comes from.
 * :mod:`control.files` — the files that options name: :mod:`control.tls` (read again when they change), secrets.
+* :mod:`control.metrics`, :mod:`control.meters` — ``/metrics``: what there is to read, and what is measured; grafana.json shows it.
 * :mod:`control.serve` — puts all of it together and takes it down in order.
 
 Of ``sfu`` only ``sfu.protocol`` is imported, never anything else.

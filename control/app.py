@@ -1,4 +1,4 @@
-"""The HTTP side: the page and the client library as they are, ``/ws``, ``/api``, ``/healthz`` and ``/metrics``."""
+"""The HTTP side: the page and the client library as they are, ``/ws``, ``/api``, ``/healthz``, ``/readyz`` and ``/metrics``."""
 
 from __future__ import annotations
 
@@ -104,6 +104,11 @@ def build_app(
         status = "ok" if up == total and up else "degraded"
         return JSONResponse({"status": status, "version": __version__, "shards": {"total": total, "up": up}})
 
+    async def readyz(request: Request) -> Response:
+        """200 while there is a shard for the next room, 503 otherwise: for a load balancer."""
+        ready = dispatcher.signaling.fleet.choose(dispatcher.now()).shard is not None
+        return JSONResponse({"status": "ready" if ready else "no shard takes rooms"}, 200 if ready else 503)
+
     async def metrics(request: Request) -> Response:
         return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
@@ -121,6 +126,7 @@ def build_app(
         Route("/sw.js", service_worker),
         Route("/example.html", example),
         Route("/healthz", healthz),
+        Route("/readyz", readyz),
         Route("/metrics", metrics),
         WebSocketRoute("/ws", websocket),
         api,

@@ -61,7 +61,8 @@ class _Work:
 
 class Dispatcher:
     """``shards`` is set once, before the first effect (the two know each other). ``turned_away``: sockets there was no room for;
-    ``foreign``: those of pages that may not connect; ``of_address``: open ones by address."""
+    ``foreign``: those of pages that may not connect; ``of_address``: open ones by address; ``on_join`` is told how many seconds a
+    join took."""
 
     def __init__(self, signaling: Signaling, clock: Callable[[], float]) -> None:
         self.signaling = signaling
@@ -72,6 +73,7 @@ class Dispatcher:
         self.turned_away = 0
         self.foreign = 0
         self.of_address: Counter[str] = Counter()
+        self.on_join: Callable[[float], None] = lambda seconds: None
 
     @property
     def sockets(self) -> int:
@@ -101,8 +103,14 @@ class Dispatcher:
         """Act on a client's message; returns when every shard that it needed has answered or was given up."""
         while (former := self.signaling.resumable(session, message)) is not None and not self._is_free(former):
             await self._release(former)
+        began, was_in_room = self._clock(), session.participant is not None
+        await self._carry_out(session, message, began)
+        if isinstance(message, m.CreateRoom | m.JoinRoom) and not was_in_room and session.participant is not None:
+            self.on_join(self._clock() - began)
+
+    async def _carry_out(self, session: Session, message: m.ClientMessage, now: float) -> None:
         work = _Work()
-        self._apply(self.signaling.receive(session, message, self._clock()), work)
+        self._apply(self.signaling.receive(session, message, now), work)
         if work.outstanding:
             done = self._under_way[session] = asyncio.get_running_loop().create_future()
             work.on_done = lambda: self._under_way.pop(session).set_result(None)

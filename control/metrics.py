@@ -6,6 +6,7 @@ Shards' figures are those of their last heartbeat. Totals of a shard start again
 from __future__ import annotations
 
 import itertools
+import time
 from collections.abc import Iterable, Iterator, Mapping
 
 import msgspec
@@ -21,7 +22,7 @@ from control.messages import CLIENT_TYPES, ERROR_CODES
 from control.processes import LocalShards
 from control.shards import DISCARD_REASONS, ShardLink, Shards
 from control.tls import RESULTS, Tls
-from sfu.protocol import Heartbeat, ShardId
+from sfu.protocol import SETUP_BOUNDS_S, Heartbeat, ShardId
 
 
 class AntiphonCollector(Collector):
@@ -41,11 +42,13 @@ class AntiphonCollector(Collector):
         yield from self._control()
         yield from self._up()
         yield from self._heartbeats()
+        # Of this thread, on which everything of control runs, /metrics included.
+        yield CounterMetricFamily("antiphon_control_cpu_seconds", "CPU time of control's thread", value=time.thread_time())
         if self._tls is not None:
             yield from _certificate(self._tls)
-        if self._door is not None:
-            text = "Connections of shards that were not let in, by reason"
-            yield _counter("antiphon_shard_refusals", text, "reason", dict.fromkeys(REFUSALS, 0) | self._door.refused)
+        refused = self._door.refused if self._door is not None else {}
+        text = "Connections of shards that were not let in, by reason"
+        yield _counter("antiphon_shard_refusals", text, "reason", dict.fromkeys(REFUSALS, 0) | refused)
 
     def _control(self) -> Iterator[Metric]:
         signaling = self._dispatcher.signaling
@@ -126,6 +129,7 @@ class AntiphonCollector(Collector):
             expired.add_metric([shard], beat.expired_commands)
         yield from (table, packets, volume, drops, lag, bad, expired)
         yield from _forwarding(beats)
+        yield from _signaling(beats)
 
 
 def _forwarding(beats: list[tuple[ShardId, Heartbeat]]) -> Iterator[Metric]:
@@ -143,6 +147,23 @@ def _forwarding(beats: list[tuple[ShardId, Heartbeat]]) -> Iterator[Metric]:
         if beat.latency:
             latency.add_metric([shard], buckets=_buckets(beat), sum_value=beat.latency_sum_ns / 1e9)
     yield from (cpu, again, rejected, latency)
+
+
+def _signaling(beats: list[tuple[ShardId, Heartbeat]]) -> Iterator[Metric]:
+    """What the signaling threads of the shards say of themselves."""
+    cpu = CounterMetricFamily("antiphon_shard_signaling_cpu_seconds", "CPU time of the signaling thread", labels=["shard"])
+    setups = HistogramMetricFamily(
+        "antiphon_shard_setup_duration_seconds",
+        "From the offer of a connection to its SRTP keys, answer, ICE and DTLS included, by what goes on it first",
+        labels=["shard", "connection"],
+    )
+    for shard, beat in beats:
+        cpu.add_metric([shard], beat.signaling_cpu_ns / 1e9)
+        for kind, setup in beat.setups.items():
+            cumulative = list(itertools.accumulate(setup.counts))
+            bounds = [*(str(bound) for bound in SETUP_BOUNDS_S), "+Inf"]
+            setups.add_metric([shard, kind], buckets=list(zip(bounds, map(float, cumulative), strict=True)), sum_value=setup.sum_s)
+    yield from (cpu, setups)
 
 
 def _certificate(tls: Tls) -> Iterator[Metric]:

@@ -45,6 +45,7 @@ from control.curve import CurveDoor
 from control.dispatch import Dispatcher
 from control.files import Files, read_files
 from control.leftover import LeftOvers, origin_of
+from control.meters import Meters
 from control.metrics import registry
 from control.processes import LocalShards
 from control.reachability import Reachability
@@ -257,6 +258,8 @@ class Control:
         proxies = networks(config.trusted_proxies)
         connections = Connections(ConnectionBounds.of(config.sockets, config.address_sockets, config.http_header_timeout_s, proxies))
         numbers = registry(dispatcher, shards, local, connections, self._tls, self._door)
+        meters = Meters(numbers)
+        dispatcher.on_join = meters.joined
         app = build_app(dispatcher, shards, local, numbers, bounds, endpoints, config.allowed_origins, proxies)
         server = _HttpServer(http_config(app, config.message_bytes, connections, self._tls))
         serving = asyncio.create_task(server.serve(self._sockets))
@@ -269,13 +272,14 @@ class Control:
                 reachability.check(link.hello for link in shards.up)
 
         ticking = asyncio.create_task(_tick(dispatcher, look))
+        probing = asyncio.create_task(meters.probe_lag())
         stopped = asyncio.create_task(self._stop.wait())
         self._announce(shards)
         if (drawn := self._access.admin.file) is not None:
             log.info("no admin token is configured: drew one, which commands on this host find by themselves", file=str(drawn))
         await asyncio.wait({serving, stopped, ticking}, return_when=asyncio.FIRST_COMPLETED)
         log.info("stopping")
-        for task in (ticking, stopped):
+        for task in (ticking, stopped, probing):
             task.cancel()
         dispatcher.close_all(GOING_AWAY, "the server stops")
         server.should_exit = True

@@ -52,7 +52,8 @@ class Connection:
     ``offers``: how many were written; ``restarting``: one with new ICE credentials is not answered yet.
     """
 
-    def __init__(self, owner: Owner, user_id: UserId, association: Association) -> None:
+    def __init__(self, owner: Owner, user_id: UserId, association: Association, now: float) -> None:
+        self.opened_at = now
         self.owner = owner
         self.user_id = user_id
         self.association = association
@@ -120,7 +121,7 @@ class Connections:
         slot = self._slots.take()
         self._generation = (self._generation + 1) & 0x7FFFFFFF
         association = Association(slot, self._generation, self._identity, self._limits, now)
-        connection = Connection(owner, user_id, association)
+        connection = Connection(owner, user_id, association, now)
         try:
             self.loop.add_transport(slot, self._generation)
         except BaseException:
@@ -234,6 +235,7 @@ class Connections:
                     self._start_srtp(connection, effect)
                 case Connected():
                     connection.up = True
+                    self.metrics.note_setup("consumer" if connection.publisher is None else "publisher", now - connection.opened_at)
                     connection.owner.connection_up(connection, now)
                 case Closed():
                     connection.owner.connection_over(connection, effect.reason, now)

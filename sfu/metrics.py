@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import bisect
 import time
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from sfu.protocol import Heartbeat, ShardId, ShardTables
+from sfu.protocol import SETUP_BOUNDS_S, Heartbeat, Setups, ShardId, ShardTables
 from sfu.transport.ice_lite import StunDrop
 
 if TYPE_CHECKING:
@@ -29,6 +30,18 @@ DROP_REASONS: Final = (
 """Named reasons that are counted by the signaling thread, besides those of the native loop (forwarding/README.md)."""
 
 
+class _Setups:
+    """:class:`~sfu.protocol.Setups` in the making."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(SETUP_BOUNDS_S) + 1)
+        self.sum_s = 0.0
+
+    def note(self, seconds: float) -> None:
+        self.counts[bisect.bisect_left(SETUP_BOUNDS_S, seconds)] += 1
+        self.sum_s += seconds
+
+
 class Metrics:
     """Totals since the process started. ``lag_ms`` is the longest since the last heartbeat."""
 
@@ -37,6 +50,7 @@ class Metrics:
         self.bad_messages = 0
         self.expired_commands = 0
         self.lag_ms = 0.0
+        self._setups = {kind: _Setups() for kind in ("publisher", "consumer")}
 
     def drop(self, reason: str, count: int = 1) -> None:
         """Count what was dropped for ``reason``, one of :data:`DROP_REASONS`."""
@@ -50,6 +64,10 @@ class Metrics:
     def note_lag(self, late_s: float) -> None:
         """A timer of the signaling thread ran ``late_s`` seconds after it was due."""
         self.lag_ms = max(self.lag_ms, 1000 * late_s)
+
+    def note_setup(self, kind: str, seconds: float) -> None:
+        """A connection of ``kind`` has come up ``seconds`` after it was offered."""
+        self._setups[kind].note(seconds)
 
     def heartbeat(self, shard_id: ShardId, instance: str, tables: ShardTables, loop: Loop) -> Heartbeat:
         """Build the message and start the next lag measurement."""
@@ -66,6 +84,7 @@ class Metrics:
             retransmitted=totals.retransmitted,
             forwarding_cpu_ns=totals.cpu_ns,
             signaling_cpu_ns=time.thread_time_ns(),  # called by the signaling thread
+            setups={kind: Setups(counts=tuple(setups.counts), sum_s=setups.sum_s) for kind, setups in self._setups.items()},
             latency=totals.latency_ns,
             latency_bounds_ns=loop.LATENCY_BOUNDS_NS,
             latency_sum_ns=totals.latency_sum_ns,

@@ -346,6 +346,17 @@ class ShardTables(msgspec.Struct, frozen=True, kw_only=True):
     native_addresses: int
 
 
+SETUP_BOUNDS_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+"""Upper bounds of :class:`Setups`, seconds; a last one is everything longer."""
+
+
+class Setups(msgspec.Struct, frozen=True, kw_only=True):
+    """Connections that have come up, by the time from their offer to their SRTP keys. ``counts``: not cumulative; ``sum_s``: of all."""
+
+    counts: tuple[int, ...]
+    sum_s: float
+
+
 class Heartbeat(_Message, frozen=True, kw_only=True, tag="heartbeat"):
     """Sent every ``heartbeat_ms``. Totals since the process started; ``drops`` is by reason (forwarding/README.md).
 
@@ -355,6 +366,7 @@ class Heartbeat(_Message, frozen=True, kw_only=True, tag="heartbeat"):
     forwarding thread, ``signaling_cpu_ns`` of the signaling thread.
     ``retransmitted``: packets sent again on a NACK, ``rejected_commands``: 0, or the shard has a defect.
     ``bad_messages``: ZeroMQ messages that did not decode; ``expired_commands``: those past their deadline.
+    ``setups``: by what rides on the connection when it comes up, ``publisher`` or ``consumer``.
     """
 
     shard_id: ShardId
@@ -368,6 +380,7 @@ class Heartbeat(_Message, frozen=True, kw_only=True, tag="heartbeat"):
     retransmitted: int = 0
     forwarding_cpu_ns: int = 0
     signaling_cpu_ns: int = 0
+    setups: dict[str, Setups] = {}
     latency: tuple[int, ...] = ()
     latency_bounds_ns: tuple[int, ...] = ()
     latency_sum_ns: int = 0

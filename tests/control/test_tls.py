@@ -125,6 +125,8 @@ class TestServer:
     async def test_page_and_signaling_are_encrypted(self, served: Served) -> None:
         context = trusting(served.pair[0])
         assert b"<html" in await served.get("/", context)
+        assert b" 200 OK" in await served.get("/healthz", context)
+        assert b" 503 " in await served.get("/readyz", context)  # it has no shard
         async with served.connect(context) as client:
             await register(client, "Ann")
 
