@@ -150,6 +150,7 @@ export class Call {
   #setMix(person, change) {
     const { playback } = this.#parts;
     playback.setMix(person.userId, change);
+    if (change.muted !== undefined) person.setHeard(!change.muted); // what is not to be heard need not be sent
     this.people?.tile(person)?.setMix(playback.mix(person.userId));
   }
 

@@ -48,6 +48,7 @@ client.on("statechange", ({ state }) => {
   const status = box("status");
   status.textContent = TEXT.status[state];
   status.dataset["state"] = state;
+  document.body.dataset["state"] = state;
   lobby.show(state);
   showTitle();
 });
@@ -56,6 +57,11 @@ client.on("roomjoined", ({ room }) => {
   call.enter(room);
 });
 client.on("roomleft", () => call.leave());
+client.on("reconnecting", ({ attempt }) => attempt === 1 && showNotice(TEXT.reconnecting));
+client.on("reconnected", () => {
+  clearError("call");
+  showNotice(TEXT.reconnected);
+});
 client.on("roommoved", () => showNotice(TEXT.roomMoved));
 client.on("draining", ({ deadlineSeconds }) => showError(TEXT.draining(deadlineSeconds)));
 client.on("disconnected", ({ error }) => {
