@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import urllib.request
 from pathlib import Path
@@ -52,7 +53,7 @@ async def test_a_call_asks_no_other_host_and_breaks_no_policy_in_chromium(
     ann = Person(page, server.url)
     await ann.open()
     await a_whole_call(ann)
-    await page.page.wait_for_function("navigator.serviceWorker.ready")
+    await page.evaluate("navigator.serviceWorker.ready.then(() => true)")
     assert [url for url in asked if not url.startswith((f"{server.url}/", f"blob:{server.url}"))] == []
     assert await page.evaluate("window.violations") == []
     assert page.problems == []
@@ -74,25 +75,32 @@ async def test_firefox_breaks_no_policy_either(server: RunningServer, tmp_path: 
         await page.close()
 
 
-async def test_every_icon_of_the_manifest_is_there(server: RunningServer) -> None:
-    with urllib.request.urlopen(f"{server.url}/app/manifest.webmanifest") as answer:
-        manifest = json.load(answer)
-    assert {icon["sizes"] for icon in manifest["icons"]} == {"any", "192x192", "512x512"}
-    assert any(icon.get("purpose") == "maskable" for icon in manifest["icons"])
-    for icon in manifest["icons"]:
-        with urllib.request.urlopen(server.url + icon["src"]) as answer:
+def sizes_of_icons(url: str) -> list[tuple[str, str]]:
+    """Of each icon of the manifest, the size that it promises and the one that it has. Raises AssertionError for a wrong type."""
+    with urllib.request.urlopen(f"{url}/app/manifest.webmanifest") as answer:
+        icons = json.load(answer)["icons"]
+    assert any(icon.get("purpose") == "maskable" for icon in icons)
+    found = []
+    for icon in icons:
+        with urllib.request.urlopen(url + icon["src"]) as answer:
             assert answer.headers["content-type"] == icon["type"]
-            if icon["type"] == "image/png":
-                header = answer.read(24)
-                width, height = int.from_bytes(header[16:20]), int.from_bytes(header[20:24])
-                assert f"{width}x{height}" == icon["sizes"]
+            header = answer.read(24)  # PNG 5.6: the signature, and IHDR with width and height
+        size = f"{int.from_bytes(header[16:20])}x{int.from_bytes(header[20:24])}" if icon["type"] == "image/png" else "any"
+        found.append((icon["sizes"], size))
+    return found
+
+
+async def test_every_icon_of_the_manifest_is_there(server: RunningServer) -> None:
+    found = await asyncio.to_thread(sizes_of_icons, server.url)
+    assert {promised for promised, _ in found} == {"any", "192x192", "512x512"}
+    assert all(promised == size for promised, size in found), found
 
 
 async def test_without_the_server_the_offline_page_shows_and_nothing_else_is_kept(shared_chromium: Browser) -> None:
     page = await ChromiumPage.open(shared_chromium)
     with RunningServer(shards=1) as server:
         await page.goto(server.url)
-        await page.page.wait_for_function("navigator.serviceWorker.controller")
+        await page.wait("navigator.serviceWorker.controller !== null", for_="the service worker")
         kept = await page.evaluate(KEPT)
         assert {url.removeprefix(f"{server.url}/app/") for url in kept} == {f"offline/{part}" for part in OFFLINE_PARTS} | {"icon.svg"}
     await page.goto(f"{server.url}/?room=x")
