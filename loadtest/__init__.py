@@ -1,13 +1,21 @@
 """Antiphon's load tester: synthetic participants that join rooms over real signaling and measure what they hear.
 
-* :mod:`loadtest.signaling` speaks signaling version 1 over one WebSocket.
-* :mod:`loadtest.audio` makes a tone and recognises it again.
-* :mod:`loadtest.peer` is one participant: whole aiortc peer connections, one for its publisher, one for each consumer.
-* :mod:`loadtest.participant` is one participant of a run: it publishes lightly or over aiortc, and measures what it hears.
-* :mod:`loadtest.light` is a light media connection (:mod:`loadtest.ice`, :mod:`loadtest.dtls`, :mod:`loadtest.sdp`), whose packets
-  :mod:`loadtest.native` sends, receives and counts; :mod:`loadtest.speech` is what they say, :mod:`loadtest.reach` where they may go.
-* :mod:`loadtest.scenario` says who joins when, runs that and gathers figures.
-* :mod:`loadtest.report` turns the figures into a table and a verdict.
+In the order in which a run goes:
+
+* :mod:`loadtest.scenario` says who joins when and what is demanded; :mod:`loadtest.reach` where packets may go, :mod:`loadtest.tokens`
+who gets in.
+* :mod:`loadtest.run` runs that: :mod:`loadtest.crowd` has the people, :mod:`loadtest.faults` breaks what is to break.
+* :mod:`loadtest.participant` is one of them: it publishes lightly or over a whole aiortc peer connection (:mod:`loadtest.stamped`), and
+hears
+  over light connections (:mod:`loadtest.light`, with :mod:`loadtest.ice`, :mod:`loadtest.dtls`, :mod:`loadtest.sdp`).
+* :mod:`loadtest.native` sends, receives and counts media; :mod:`loadtest.speech` is what is said.
+* :mod:`loadtest.generator` watches the load tester, :mod:`loadtest.metrics` the server; :mod:`loadtest.tally` adds up.
+* :mod:`loadtest.report` is what comes out, REPORT.md its JSON, :mod:`loadtest.table` and :mod:`loadtest.html` (:mod:`loadtest.charts`)
+its looks;
+  :mod:`loadtest.capacity` runs one after the other to find the limit.
+
+For tests there are whole peers that decode what they hear: :mod:`loadtest.peer` and :mod:`loadtest.audio`; :mod:`loadtest.signaling`
+serves both.
 
 It knows a server only through its URL and shares no code with ``control`` or ``sfu``, but for SRTP in C (native/README.md).
 """

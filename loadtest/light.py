@@ -111,6 +111,11 @@ class LightConnection:
         assert self._ice is not None
         return write_answer(offer, ufrag=self._ice.ufrag, pwd=self._ice.pwd, fingerprint=identity()[1], ssrc=self._ssrc)
 
+    def continues(self, sdp: str) -> bool:
+        """Whether an offer is about this connection and not a new one: it has the same ICE credentials."""
+        offer = read_offer(sdp)
+        return self._offer is not None and (self._offer.ufrag, self._offer.pwd) == (offer.ufrag, offer.pwd)
+
     @property
     def endpoint(self) -> int:
         """Its number in the native traffic. Raises :class:`RuntimeError` where it is not open."""

@@ -28,6 +28,11 @@ UNHEEDED = frozenset(
     {"user_joined", "user_left", "user_muted", "publisher_ice_candidate", "consumer_ice_candidate", "subscription_ice_candidate"}
 )
 """What nobody waits for is not kept: in a room of a thousand there are a million of these."""
+RESUME_S = 30.0
+"""How long a server keeps the session of a socket that broke, and so how long it is tried to get it back."""
+CONSUMERS_PER_S = 20.0
+CONSUMERS_AT_ONCE = 40
+"""What a server lets one socket ask for (two messages each, of 50 a second and 100 at once)."""
 UNSURE_S = 0.5
 """How long after (un)muting it may be unclear what the server forwards."""
 GONE = frozenset({"publisher_not_found", "not_publishing", "not_in_room"})
@@ -119,7 +124,12 @@ class Participant:
         self._hearing = hearing
         self._signaling: Signaling | None = None
         self._publishing: LightConnection | StampedPublishing | None = None
+        self.reconnected_after_s: list[float] = []
+        """For each signaling connection that broke, the seconds until there was another."""
         self._subscription: LightConnection | None = None
+        self._resume_token = ""
+        self._held: frozenset[str] = frozenset()
+        self._consume_at = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
 
     @property
@@ -136,15 +146,21 @@ class Participant:
         self._signaling = await Signaling.open(self._target.url, tls=self._target.tls, forget=UNHEEDED)
         self.setup.open = time.monotonic()
         self._signaling.on_message = self._take
-        fields: dict[str, Any] = {"username": self.name}
+        await self._register(self._signaling, room_id)
+        self.setup.registered = time.monotonic()
+        self._start(self._keep_signaling())
+
+    async def _register(self, signaling: Signaling, room_id: str, **fields: Any) -> bool:
+        """Whether this resumes the session of ``resume_token``."""
         if (token := self._target.token(self.name, room_id)) is not None:
             fields["token"] = token
-        registered = await self._signaling.request("register", "registered", **fields)
+        registered = await signaling.request("register", "registered", username=self.name, **fields)
         check_protocol(self._target.url, registered)
-        self.setup.registered = time.monotonic()
+        self._resume_token = registered.get("resume_token") or ""
         self.user_id = registered["user_id"]
         if self.talker is not None:
             self._directory.talkers[self.user_id] = self.talker
+        return bool(registered.get("resumed"))
 
     async def create_room(self) -> str:
         joined = await self.signaling.request("create_room", "room_joined")
@@ -218,9 +234,13 @@ class Participant:
 
     def cut_off(self) -> None:
         """Lose every listening connection without a word, as by a cable pulled out, and ask for them again."""
+        for connection in self.connections():
+            connection.abort()
+        if self._hearing == "subscription":
+            self._subscription = None
+            self._start(self.signaling.send("subscribe"))
         for pair in list(self.pairs.values()):
             if pair.connection is not None:
-                pair.connection.abort()
                 self._start(self._consume(pair.user_id))
 
     def note_heard(self) -> int:
@@ -267,7 +287,7 @@ class Participant:
 
     def _take(self, message: Message) -> None:
         match message["type"]:
-            case "new_publisher" if self._hearing == "consumers":
+            case "new_publisher" if self._hearing == "consumers" and not self._still_hears(message["user_id"]):
                 self._start(self._consume(message["user_id"]))
             case "publisher_closed" | "user_left":
                 self._forget(message["user_id"])
@@ -275,6 +295,9 @@ class Participant:
                 self._lost_consumer(message)
             case "subscription_offer":
                 self._start(self._answer_subscription(message))
+            case "subscription_closed" if message.get("reason") not in ("closed", "replaced"):
+                self.interruptions.append(f"subscription_closed ({message.get('reason')})")
+                self._start(self.signaling.send("subscribe"))
             case "room_moved":
                 self.interruptions.append(f"room_moved ({message.get('reason')})")
                 self._start(self._begin_again())
@@ -302,11 +325,23 @@ class Participant:
             self._hub.traffic.mark_meter(meter)
         return self.pairs[user_id]
 
+    def _still_hears(self, user_id: str) -> bool:
+        """Whether the server has kept this consumer over a resume."""
+        pair = self.pairs.get(user_id)
+        return pair is not None and pair.consumer_id in self._held and pair.connection is not None
+
+    async def _pace(self) -> None:
+        """Ask for consumers no faster than the server lets one socket."""
+        now = time.monotonic()
+        self._consume_at = max(self._consume_at + 1 / CONSUMERS_PER_S, now - CONSUMERS_AT_ONCE / CONSUMERS_PER_S)
+        await asyncio.sleep(max(0.0, self._consume_at - now))
+
     async def _consume(self, user_id: str) -> None:
         pair = self._pair(user_id)
         if pair is None:
             return
         pair.asked = time.monotonic()
+        await self._pace()
         if pair.connection is not None:
             pair.connection.abort()
         created = await self.signaling.request("create_consumer", "consumer_created", publisher_user_id=user_id)
@@ -320,8 +355,12 @@ class Participant:
             pair = self._pair(track["user_id"])
             if pair is not None:
                 pair.consumer_id = track["consumer_id"]
-        if self._subscription is None:
+        known = self._subscription
+        if known is None or not known.continues(message["sdp"]):
+            if known is not None:
+                known.abort()
             self._subscription = LightConnection(self._hub, listener=self.number)
+        assert self._subscription is not None
         answer = self._subscription.answer(message["sdp"])
         await self.signaling.send("subscription_answer", revision=message["revision"], sdp=answer)
         for pair in self.pairs.values():
@@ -350,6 +389,52 @@ class Participant:
         if self._hearing == "subscription":
             await self.signaling.send("subscribe")
         if self.talker is not None:
+            await self.publish()
+
+    # ------------------------------------------------------------------------------------------------ a socket that breaks
+
+    async def _keep_signaling(self) -> None:
+        """Get the session back whenever the WebSocket breaks, as the browser client does."""
+        while True:
+            closed = await self.signaling.wait_closed(timeout_s=None)
+            self.interruptions.append(f"WebSocket closed ({closed.code} {closed.reason})")
+            broke = time.monotonic()
+            await self._resume(broke)
+            self.reconnected_after_s.append(time.monotonic() - broke)
+
+    async def _resume(self, broke: float) -> None:
+        wait_s = 0.1
+        while True:
+            try:
+                await self._try_to_resume()
+                return
+            except (TargetError, Closed, TimeoutError):
+                if time.monotonic() - broke > RESUME_S:
+                    raise
+            await asyncio.sleep(wait_s)
+            wait_s = min(1.0, 2 * wait_s)
+
+    async def _try_to_resume(self) -> None:
+        signaling = await Signaling.open(self._target.url, tls=self._target.tls, forget=UNHEEDED)
+        self._held = frozenset(pair.consumer_id for pair in self.pairs.values())
+        signaling.on_message = self._take
+        if await self._register(signaling, self.room_id, resume_token=self._resume_token):
+            state = (await signaling.expect("room_joined")).get("resumed") or {}
+            self._signaling = signaling
+            self._held = frozenset(consumer["consumer_id"] for consumer in state.get("consumers", ()))
+            await self._repair(publishing=bool(state.get("publishing")), subscribed=bool(state.get("subscribed")))
+        else:
+            self._signaling = signaling
+            await self._drop_media(silently=True)
+            await self.join_room(self.room_id)
+            if self.talker is not None:
+                await self.publish()
+
+    async def _repair(self, *, publishing: bool, subscribed: bool) -> None:
+        """Make again what the server no longer holds."""
+        if self._hearing == "subscription" and not subscribed:
+            await self.signaling.send("subscribe")
+        if self.talker is not None and not publishing:
             await self.publish()
 
 

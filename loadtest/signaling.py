@@ -38,6 +38,7 @@ class Refused(Exception):
 
     def __init__(self, message: Message) -> None:
         super().__init__(f"{message.get('request')}: {message.get('code')}: {message.get('message')}")
+        self.text: str = message.get("message", "")
         self.code: str = message.get("code", "")
         self.request: str = message.get("request") or ""
 
@@ -168,8 +169,8 @@ class Signaling:
         except TimeoutError:
             raise TimeoutError(f"no {type} {fields} within {timeout_s} s; got {[m['type'] for m in self.received[after:]]}") from None
 
-    async def wait_closed(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> Closed:
-        """Wait until the socket is closed by the server and return why."""
+    async def wait_closed(self, timeout_s: float | None = DEFAULT_TIMEOUT_S) -> Closed:
+        """Wait until the socket is closed by the server and return why. ``timeout_s`` None: as long as it takes."""
         async with asyncio.timeout(timeout_s):
             await asyncio.shield(self._reader)
         assert self.closed is not None

@@ -123,6 +123,9 @@ class Traffic:
     def events(self, most: int = 256) -> list[Event]:
         """Fetch what there is; fewer than ``most`` means that it was all."""
 
+    def impair(self, loss_ratio: float, delay_ns: int) -> None:
+        """A bad network for all that arrives from now on: so much is lost, the rest comes so much later."""
+
     def add_frame(self, data: bytes, level: int, silent: bool) -> None:
         """20 ms of the speech that all talkers share: an Opus packet of code 0. ``level``: -dBov."""
 
@@ -132,8 +135,18 @@ class Traffic:
     def set_keys(self, endpoint: int, profile: int, rx_key: bytes, tx_key: bytes) -> None: ...
     def endpoint(self, endpoint: int) -> EndpointCounters: ...
     def close_endpoint(self, endpoint: int) -> None: ...
-    def open_talker(self, position: int, *, talk_frames: int = 0, pause_frames: int = 0, slot: int = 0, native: bool = True) -> int:
-        """Somebody who starts at frame ``position`` of the speech; silent until :meth:`set_speaking`. ``native``: sends from here."""
+    def open_talker(
+        self,
+        position: int,
+        *,
+        talk_frames: int = 0,
+        pause_frames: int = 0,
+        always: bool = False,
+        slot: int = 0,
+        native: bool = True,
+    ) -> int:
+        """Somebody who starts at frame ``position`` of the speech; silent until :meth:`set_speaking`. ``always``: sends silence, too.
+        ``native``: sends from here."""
 
     def connect_talker(
         self,

@@ -142,6 +142,12 @@ cdef class Traffic:
             result.append(Event(e.endpoint, e.generation, PyBytes_FromStringAndSize(<const char *>data, e.length)))
         return result
 
+    def impair(self, double loss_ratio, uint64_t delay_ns):
+        if not 0 <= loss_ratio <= 1 or delay_ns > 60_000_000_000:
+            raise ValueError("a ratio, and a minute at most")
+        if not traffic_impair(self.running(), loss_ratio, delay_ns):
+            raise MemoryError
+
     def add_frame(self, bytes data, uint8_t level, bint silent):
         if not data or len(data) > 1200 or data[0] & 3:
             raise ValueError("no Opus packet of code 0")
@@ -192,7 +198,8 @@ cdef class Traffic:
 
     # ------------------------------------------------------------------------------------------------ talkers
 
-    def open_talker(self, uint32_t position, *, uint32_t talk_frames=0, uint32_t pause_frames=0, uint32_t slot=0, bint native=True):
+    def open_talker(self, uint32_t position, *, uint32_t talk_frames=0, uint32_t pause_frames=0, bint always=False, uint32_t slot=0,
+                    bint native=True):
         cdef traffic *t = self.running()
         cdef int64_t index
         if pause_frames and not talk_frames:
@@ -200,7 +207,7 @@ cdef class Traffic:
         if talk_frames > 1 << 20 or pause_frames > 1 << 20:
             raise ValueError("spurts and pauses of hours")
         with nogil:
-            index = talker_open(t, position, talk_frames, pause_frames, slot, native)
+            index = talker_open(t, position, talk_frames, pause_frames, always, slot, native)
         return found(index, "talker")
 
     def connect_talker(self, uint32_t talker, uint32_t endpoint, *, uint32_t ssrc, uint32_t timestamp, uint16_t sequence, uint8_t payload_type,

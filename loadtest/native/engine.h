@@ -8,20 +8,23 @@
 #include <pthread.h>
 #include <stdatomic.h>
 
+#include "ring.h"
 #include "traffic.h"
 
 #define FRAME_NS 20000000u
 #define SLOT_NS (FRAME_NS / SLOTS)
 #define DATAGRAM_ROOM 1600
-/* Media that come between the server's last flight of DTLS and the keys: two seconds of one talker. */
+/* Media that come between the server's last flight of DTLS and the keys; of more than these the oldest are given up, so that what is kept
+ * has no hole. */
 #define EARLY_PACKETS 100
 #define EVENT_RING_BYTES (4u << 20)
+#define HELD_RING_BYTES (16u << 20)
 #define MAX_SOURCES 1024
 #define NO_TALKER UINT32_MAX
 #define NO_ENDPOINT UINT32_MAX
 
 struct early {
-    uint32_t count;
+    uint32_t count; /* of all that came; the newest EARLY_PACKETS are kept */
     struct {
         uint64_t arrival_ns;
         uint16_t length;
@@ -29,9 +32,10 @@ struct early {
     } packets[EARLY_PACKETS];
 };
 
-/* An SSRC that an endpoint has heard, and whose it is. */
+/* An SSRC that an endpoint has heard, whose it is, and the RTP sequence number of the newest packet that counts. */
 struct source {
     uint32_t ssrc, meter;
+    uint16_t newest;
 };
 
 struct endpoint {
@@ -56,6 +60,13 @@ struct speaker {
     struct sending sending;
 };
 
+/* What is done to everything that arrives. */
+struct impairment {
+    double loss_ratio;
+    uint64_t delay_ns, seed;
+    struct ring ring; /* what is held back */
+};
+
 struct traffic {
     pthread_t thread;
     pthread_mutex_t lock;
@@ -75,8 +86,8 @@ struct traffic {
     uint32_t pair_room;
     uint32_t slots[SLOTS]; /* first talker of each */
     uint64_t next_slot;    /* since CLOCK_MONOTONIC began, in SLOT_NS */
-    uint8_t *ring;
-    uint32_t ring_head, ring_used;
+    struct ring ring; /* events */
+    struct impairment impairment;
     struct traffic_counters counters;
 };
 
@@ -89,6 +100,11 @@ struct endpoint *open_endpoint(struct traffic *traffic, uint32_t index);
 /* receive.c */
 void receive_all(struct traffic *traffic, uint32_t endpoint, uint32_t generation);
 void receive_early(struct traffic *traffic, struct endpoint *endpoint);
+void receive_datagram(struct traffic *traffic, struct endpoint *endpoint, uint8_t *datagram, size_t length, uint64_t arrival_ns);
+/* impair.c; impair: true where the datagram is lost, or comes later; impair_due: when, by CLOCK_MONOTONIC, or UINT64_MAX */
+bool impair(struct traffic *traffic, const struct endpoint *endpoint, const uint8_t *data, size_t length, uint64_t arrival_ns);
+uint64_t impair_due(const struct traffic *traffic);
+void impair_release(struct traffic *traffic, uint64_t now_ns);
 /* send.c */
 void send_due(struct traffic *traffic, uint64_t now_ns);
 /* pairs.c */

@@ -13,16 +13,12 @@
 
 static void emit(struct traffic *traffic, const struct endpoint *endpoint, const uint8_t *data, size_t length) {
     struct event event = {(uint32_t)(endpoint - traffic->endpoints), endpoint->generation, (uint32_t)length};
-    uint32_t need = (uint32_t)(sizeof event + length);
-    if (need > EVENT_RING_BYTES - traffic->ring_used) {
+    if (sizeof event + length > traffic->ring.size - traffic->ring.used) {
         traffic->counters.events_dropped++;
         return;
     }
-    const uint8_t *parts[2] = {(const uint8_t *)&event, data};
-    size_t sizes[2] = {sizeof event, length};
-    for (int p = 0; p < 2; p++)
-        for (size_t i = 0; i < sizes[p]; i++)
-            traffic->ring[(traffic->ring_head + traffic->ring_used++) % EVENT_RING_BYTES] = parts[p][i];
+    ring_put(&traffic->ring, &event, sizeof event);
+    ring_put(&traffic->ring, data, length);
     uint64_t one = 1;
     if (write(traffic->event_fd, &one, sizeof one) < 0 && errno != EAGAIN)
         traffic->counters.events_dropped++;
@@ -49,23 +45,26 @@ static struct source *find_source(const struct endpoint *endpoint, uint32_t ssrc
 }
 
 /* Whose packets an SSRC brings; where there is no memory, or too many, copies of theirs are not counted. */
-static void remember_source(struct endpoint *endpoint, uint32_t ssrc, uint32_t meter) {
-    struct source *source = find_source(endpoint, ssrc);
+static void remember_source(struct endpoint *endpoint, const struct rtp_view *view, uint32_t meter) {
+    struct source *source = find_source(endpoint, view->ssrc);
     if (!source && endpoint->source_count < MAX_SOURCES) {
         struct source *grown = realloc(endpoint->sources, (endpoint->source_count + 1) * sizeof *grown);
         if (!grown)
             return;
         endpoint->sources = grown;
         source = &grown[endpoint->source_count++];
-        source->ssrc = ssrc;
+        *source = (struct source){.ssrc = view->ssrc, .newest = view->sequence};
     }
-    if (source)
-        source->meter = meter;
+    if (!source)
+        return;
+    source->meter = meter;
+    if ((int16_t)(view->sequence - source->newest) > 0)
+        source->newest = view->sequence;
 }
 
-static void note_copy(struct traffic *traffic, struct endpoint *endpoint, uint32_t ssrc) {
-    const struct source *source = find_source(endpoint, ssrc);
-    if (!source)
+static void note_copy(struct traffic *traffic, struct endpoint *endpoint, const struct rtp_view *view) {
+    const struct source *source = find_source(endpoint, view->ssrc);
+    if (!source || (int16_t)(view->sequence - source->newest) > 0)
         return;
     traffic->meters[source->meter].duplicates++;
     traffic->groups[traffic->meters[source->meter].group].duplicates++;
@@ -84,7 +83,7 @@ static void take_rtp(struct traffic *traffic, struct endpoint *endpoint, uint8_t
     enum drop_reason reason = srtp_unprotect_rtp(endpoint->keys, packet, &length);
     if (reason == DROP_replayed) {
         /* libsrtp lets no index pass twice, so a copy of a packet is known by being refused. */
-        note_copy(traffic, endpoint, view.ssrc);
+        note_copy(traffic, endpoint, &view);
         return;
     }
     if (reason != DROP_NONE || rtp_parse(packet, length, &view) != DROP_NONE) {
@@ -100,7 +99,8 @@ static void take_rtp(struct traffic *traffic, struct endpoint *endpoint, uint8_t
         endpoint->counters.strangers++;
         return;
     }
-    remember_source(endpoint, view.ssrc, (uint32_t)(meter - traffic->meters));
+    if (!meter->ended || (int32_t)(stamp.sequence - meter->limit) <= 0)
+        remember_source(endpoint, &view, (uint32_t)(meter - traffic->meters));
     account(traffic, meter, &stamp, arrival_ns);
 }
 
@@ -108,24 +108,29 @@ static void keep_early(struct endpoint *endpoint, const uint8_t *packet, size_t 
     if (!endpoint->early)
         endpoint->early = calloc(1, sizeof *endpoint->early);
     struct early *early = endpoint->early;
-    if (!early || early->count == EARLY_PACKETS || length > sizeof early->packets[0].data) {
+    if (!early || length > sizeof early->packets[0].data) {
         endpoint->counters.early_dropped++;
         return;
     }
-    early->packets[early->count].arrival_ns = arrival_ns;
-    early->packets[early->count].length = (uint16_t)length;
-    memcpy(early->packets[early->count++].data, packet, length);
+    uint32_t place = early->count++ % EARLY_PACKETS;
+    endpoint->counters.early_dropped += early->count > EARLY_PACKETS;
+    early->packets[place].arrival_ns = arrival_ns;
+    early->packets[place].length = (uint16_t)length;
+    memcpy(early->packets[place].data, packet, length);
 }
 
 void receive_early(struct traffic *traffic, struct endpoint *endpoint) {
     struct early *early = endpoint->early;
-    for (uint32_t i = 0; early && i < early->count; i++)
-        take_rtp(traffic, endpoint, early->packets[i].data, early->packets[i].length, early->packets[i].arrival_ns);
+    uint32_t oldest = early && early->count > EARLY_PACKETS ? early->count - EARLY_PACKETS : 0;
+    for (uint32_t i = oldest; early && i < early->count; i++) {
+        uint32_t place = i % EARLY_PACKETS;
+        take_rtp(traffic, endpoint, early->packets[place].data, early->packets[place].length, early->packets[place].arrival_ns);
+    }
     free(early);
     endpoint->early = NULL;
 }
 
-static void take(struct traffic *traffic, struct endpoint *endpoint, uint8_t *datagram, size_t length, uint64_t arrival_ns) {
+void receive_datagram(struct traffic *traffic, struct endpoint *endpoint, uint8_t *datagram, size_t length, uint64_t arrival_ns) {
     switch (classify(datagram, length)) {
     case PACKET_STUN:
     case PACKET_DTLS: emit(traffic, endpoint, datagram, length); break;
@@ -177,8 +182,9 @@ static int receive_batch(struct traffic *traffic, struct endpoint *endpoint) {
     }
     for (int i = 0; i < count; i++) {
         uint64_t arrival_ns = read_control(endpoint, &headers[i].msg_hdr);
-        if (!(headers[i].msg_hdr.msg_flags & MSG_TRUNC))
-            take(traffic, endpoint, data[i], headers[i].msg_len, arrival_ns);
+        size_t length = headers[i].msg_len;
+        if (!(headers[i].msg_hdr.msg_flags & MSG_TRUNC) && !impair(traffic, endpoint, data[i], length, arrival_ns))
+            receive_datagram(traffic, endpoint, data[i], length, arrival_ns);
     }
     return count;
 }

@@ -21,7 +21,8 @@ bool traffic_add_frame(struct traffic *traffic, const uint8_t *data, size_t leng
     return ok;
 }
 
-int64_t talker_open(struct traffic *traffic, uint32_t position, uint32_t talk_frames, uint32_t pause_frames, uint32_t slot, bool native) {
+int64_t talker_open(struct traffic *traffic, uint32_t position, uint32_t talk_frames, uint32_t pause_frames, bool always, uint32_t slot,
+                    bool native) {
     traffic_lock(traffic);
     int64_t index = -1;
     if (traffic->speaker_count < traffic->speaker_room && traffic->speech.count) {
@@ -33,6 +34,7 @@ int64_t talker_open(struct traffic *traffic, uint32_t position, uint32_t talk_fr
             .position = position % traffic->speech.count,
             .talk_frames = talk_frames,
             .pause_frames = pause_frames,
+            .always = always,
             .spurt = pause_frames ? position % (talk_frames + pause_frames) : 0,
         };
         speaker->slot = slot % SLOTS;

@@ -24,7 +24,7 @@ bool talker_next(struct talker *talker, const struct speech *speech, struct utte
     if (!pause)
         talker->position = (talker->position + 1) % speech->count;
     /* While it is unclear whether the server forwards, every frame goes, so that the moment can be told. */
-    if (talker->flag == STAMP_UNSURE || (!pause && !frame->silent)) {
+    if (talker->flag == STAMP_UNSURE || (!pause && (talker->always || !frame->silent))) {
         *out = (struct utterance){frame->data, frame->length, frame->level, talker->quiet > 0};
         talker->quiet = 0;
         return true;

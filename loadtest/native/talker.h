@@ -29,6 +29,7 @@ struct speech {
 
 struct talker {
     bool used, speaking; /* speaking: on whether or not there is a connection */
+    bool always;         /* sends silence, too, as without DTX */
     uint8_t flag;        /* enum stamp_flag */
     uint32_t position;   /* in the speech */
     uint32_t talk_frames, pause_frames; /* of a spurt and the pause after it; pause 0: only the speech's own pauses */

@@ -32,10 +32,11 @@ void traffic_unlock(struct traffic *traffic) { pthread_mutex_unlock(&traffic->lo
 /* ------------------------------------------------------------------------------------------------ the thread */
 
 static uint64_t next_due(const struct traffic *traffic) {
+    uint64_t held_ns = impair_due(traffic);
     for (uint64_t s = traffic->next_slot; s < traffic->next_slot + SLOTS; s++)
         if (traffic->slots[s % SLOTS] != NO_TALKER)
-            return s * SLOT_NS;
-    return UINT64_MAX;
+            return s * SLOT_NS < held_ns ? s * SLOT_NS : held_ns;
+    return held_ns;
 }
 
 static void wait_for_work(struct traffic *traffic, uint64_t due_ns) {
@@ -54,6 +55,7 @@ static void turn(struct traffic *traffic) {
     send_due(traffic, traffic_clock(CLOCK_MONOTONIC));
     for (int i = 0; i < count; i++)
         receive_all(traffic, (uint32_t)(events[i].data.u64 >> 32), (uint32_t)events[i].data.u64);
+    impair_release(traffic, traffic_clock(CLOCK_MONOTONIC));
     traffic->counters.turns++;
 }
 
@@ -109,12 +111,12 @@ struct traffic *traffic_new(uint32_t run_id, uint32_t endpoints, uint32_t talker
     traffic->meters = calloc(meters, sizeof *traffic->meters);
     traffic->groups = calloc(groups, sizeof *traffic->groups);
     traffic->pairs = calloc(traffic->pair_room, sizeof *traffic->pairs);
-    traffic->ring = malloc(EVENT_RING_BYTES);
+    traffic->ring = (struct ring){.bytes = malloc(EVENT_RING_BYTES), .size = EVENT_RING_BYTES};
     traffic->epoll = epoll_create1(EPOLL_CLOEXEC);
     traffic->event_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     traffic->next_slot = traffic_clock(CLOCK_MONOTONIC) / SLOT_NS;
     pthread_mutex_init(&traffic->lock, NULL);
-    if (traffic->endpoints && traffic->speakers && traffic->meters && traffic->groups && traffic->pairs && traffic->ring &&
+    if (traffic->endpoints && traffic->speakers && traffic->meters && traffic->groups && traffic->pairs && traffic->ring.bytes &&
         traffic->epoll >= 0 && traffic->event_fd >= 0 && (errno = start_thread(traffic)) == 0) {
         traffic->started = true;
         return traffic;
@@ -143,7 +145,8 @@ void traffic_free(struct traffic *traffic) {
     free(traffic->meters);
     free(traffic->groups);
     free(traffic->pairs);
-    free(traffic->ring);
+    free(traffic->ring.bytes);
+    free(traffic->impairment.ring.bytes);
     if (traffic->epoll >= 0)
         close(traffic->epoll);
     if (traffic->event_fd >= 0)
@@ -156,19 +159,14 @@ int traffic_event_fd(const struct traffic *traffic) { return traffic->event_fd; 
 
 /* ------------------------------------------------------------------------------------------------ events */
 
-static void ring_take(struct traffic *traffic, void *out, uint32_t length) {
-    for (uint32_t i = 0; i < length; i++)
-        ((uint8_t *)out)[i] = traffic->ring[(traffic->ring_head + i) % EVENT_RING_BYTES];
-    traffic->ring_head = (traffic->ring_head + length) % EVENT_RING_BYTES;
-    traffic->ring_used -= length;
-}
-
 bool traffic_next_event(struct traffic *traffic, struct event *event, uint8_t *data, size_t room) {
     traffic_lock(traffic);
-    bool found = traffic->ring_used > 0;
+    bool found = traffic->ring.used > 0;
     if (found) {
-        ring_take(traffic, event, sizeof *event);
-        ring_take(traffic, data, event->length <= room ? event->length : (uint32_t)room);
+        ring_peek(&traffic->ring, event, sizeof *event);
+        ring_skip(&traffic->ring, sizeof *event);
+        ring_peek(&traffic->ring, data, event->length <= room ? event->length : room);
+        ring_skip(&traffic->ring, event->length);
     } else {
         uint64_t count;
         if (read(traffic->event_fd, &count, sizeof count) < 0 && errno != EAGAIN)

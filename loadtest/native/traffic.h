@@ -61,13 +61,16 @@ struct traffic_counters {
     uint64_t turns;
     uint64_t packets_in, packets_out;
     uint64_t skipped;                 /* turns of a talker that were left out, because the thread came 100 ms late */
-    uint64_t events_dropped;          /* STUN and DTLS that nobody has fetched in time */
+    uint64_t events_dropped;          /* STUN and DTLS, or what was held back, that there was no room for */
     uint32_t late[BUCKETS(FINE)];     /* how late turns of talkers began; since it was last read */
 };
 
 struct traffic *traffic_new(uint32_t run, uint32_t endpoints, uint32_t talkers, uint32_t meters, uint32_t groups);
 void traffic_free(struct traffic *traffic);
 int traffic_event_fd(const struct traffic *traffic);
+
+/* Throw away so much of all that arrives, and let the rest come so much later; its arrival counts as that much later, too. */
+bool traffic_impair(struct traffic *traffic, double loss_ratio, uint64_t delay_ns);
 
 /* Copies `data`. All frames come before the first talker. */
 bool traffic_add_frame(struct traffic *traffic, const uint8_t *data, size_t length, uint8_t level, bool silent);
@@ -81,7 +84,8 @@ bool endpoint_close(struct traffic *traffic, uint32_t endpoint);
 /* Fills `event` and copies its bytes into `data`; false where there is none. */
 bool traffic_next_event(struct traffic *traffic, struct event *event, uint8_t *data, size_t room);
 
-int64_t talker_open(struct traffic *traffic, uint32_t position, uint32_t talk_frames, uint32_t pause_frames, uint32_t slot, bool native);
+int64_t talker_open(struct traffic *traffic, uint32_t position, uint32_t talk_frames, uint32_t pause_frames, bool always, uint32_t slot,
+                    bool native);
 /* Send over this endpoint from now on; speech that is due meanwhile is missing to those who listen. */
 bool talker_connect(struct traffic *traffic, uint32_t talker, uint32_t endpoint, const struct sending *sending);
 bool talker_set_speaking(struct traffic *traffic, uint32_t talker, bool speaking);
