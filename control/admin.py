@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Annotated, Any, Literal
 
@@ -12,8 +13,10 @@ from control.admin_token import bearer
 from control.api import ApiError, Asked, Endpoint, Guard
 from control.auth import Access, make_token
 from control.dispatch import Dispatcher
+from control.effects import Outcome, Refused, Unanswered
 from control.grants import EVERYDAY, GRANTS, Grant, Grants
 from control.openapi import document
+from control.operator import REMOVED
 from control.placement import Choice
 from control.processes import LocalShards
 from control.rooms import Participant, Room
@@ -22,11 +25,13 @@ from sfu.protocol import RoomId, ShardId, TrackId, UserId
 
 
 class ShardInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """One shard. ``state``: up (takes rooms), asked (what it holds), resetting, lost, or starting (local, not heard of yet)."""
+    """One shard. ``state``: up (takes rooms), asked (what it holds), resetting, lost, or starting (local, not heard of yet).
+    ``draining``: it is being emptied and gets no rooms."""
 
     shard_id: ShardId
     state: Literal["up", "asked", "resetting", "lost", "starting"]
     local: bool
+    draining: bool = False
     host: str = ""
     pid: int = 0
     udp_port: int = 0
@@ -65,6 +70,29 @@ class RoomList(msgspec.Struct, frozen=True, kw_only=True):
     rooms: list[RoomInfo]
 
 
+class DrainWish(msgspec.Struct, frozen=True, kw_only=True):
+    """``deadline_s``: after so many seconds no room is left on the shard."""
+
+    deadline_s: Annotated[float, msgspec.Meta(ge=0, le=86400)] = 60.0
+
+
+class MuteWish(msgspec.Struct, frozen=True, kw_only=True):
+    muted: bool
+
+
+class AnnouncementWish(msgspec.Struct, frozen=True, kw_only=True):
+    """``room_id``: to the people of this room; null: to everybody on the server."""
+
+    message: Annotated[str, msgspec.Meta(min_length=1, max_length=2000)]
+    room_id: RoomId | None = None
+
+
+class Announced(msgspec.Struct, frozen=True, kw_only=True):
+    """``people``: how many clients were told."""
+
+    people: int
+
+
 class TokenWish(msgspec.Struct, frozen=True, kw_only=True):
     """What a token shall say; ``ttl_s``: how long it is good, seconds."""
 
@@ -95,6 +123,8 @@ class Admin:
             Endpoint("GET", "/api/placement", "placement", "Which shard the next room would get, and why", self.placement, Choice),
             Endpoint("GET", "/api/rooms", "list_rooms", "Every room with its participants", self.list_rooms, RoomList),
             Endpoint("GET", "/api/rooms/{room_id}", "show_room", "One room", self.show_room, RoomInfo, errors=("room_not_found",)),
+            *self._shard_actions(),
+            *self._room_actions(),
             Endpoint(
                 "POST",
                 "/api/tokens",
@@ -115,6 +145,83 @@ class Admin:
         table.append(Endpoint("GET", "/api/openapi.json", "openapi", "This document", openapi, dict[str, Any]))
         described.update(document(table, __version__))
         return table
+
+    def _shard_actions(self) -> list[Endpoint]:
+        path, missing = "/api/shards/{shard_id}/drain", ("shard_not_found",)
+        return [
+            Endpoint("POST", path, "drain_shard", "Move all rooms away", self.drain, ShardInfo, DrainWish, missing),
+            Endpoint("DELETE", path, "undrain_shard", "Let it take rooms again", self.undrain, ShardInfo, errors=missing),
+        ]
+
+    def _room_actions(self) -> list[Endpoint]:
+        room, person = "/api/rooms/{room_id}", "/api/rooms/{room_id}/participants/{user_id}"
+        missing = ("room_not_found", "participant_not_found")
+        full, silent, told = ("too_many_rooms",), (*missing, "shard_unavailable"), "Tell people something"
+        return [
+            Endpoint("POST", "/api/rooms", "create_room", "Make an empty room", self.create_room, RoomInfo, errors=full, created=True),
+            Endpoint("DELETE", room, "close_room", "End a room", self.close_room, errors=missing[:1]),
+            Endpoint("DELETE", person, "remove_participant", "Take somebody out of a room", self.remove, errors=missing),
+            Endpoint("PUT", person + "/mute", "mute_participant", "Mute somebody or take it back", self.mute, None, MuteWish, silent),
+            Endpoint("POST", "/api/announcements", "announce", told, self.announce, Announced, AnnouncementWish, missing[:1]),
+        ]
+
+    async def drain(self, asked: Asked) -> ShardInfo:
+        shard = self._shard(asked)
+        dispatcher = self._dispatcher
+        dispatcher.apply(dispatcher.operator.drain(shard, asked.body.deadline_s, dispatcher.now()))
+        return self._shard_info(shard, shard in self._local.shard_ids)
+
+    async def undrain(self, asked: Asked) -> ShardInfo:
+        shard = self._shard(asked)
+        self._dispatcher.operator.undrain(shard)
+        return self._shard_info(shard, shard in self._local.shard_ids)
+
+    async def create_room(self, asked: Asked) -> RoomInfo:
+        room = self._dispatcher.operator.create_room(self._dispatcher.now())
+        if room is None:
+            raise ApiError("too_many_rooms")
+        return _room_info(room)
+
+    async def close_room(self, asked: Asked) -> None:
+        self._dispatcher.apply(self._dispatcher.operator.close_room(self.room(asked), self._dispatcher.now()))
+
+    async def remove(self, asked: Asked) -> None:
+        participant = self._participant(asked)
+        self._dispatcher.apply(self._dispatcher.operator.remove(participant, REMOVED, self._dispatcher.now()))
+
+    async def mute(self, asked: Asked) -> None:
+        settled: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        effects = self._dispatcher.operator.mute(self._participant(asked), asked.body.muted, settled.set_result)
+        self._dispatcher.apply(effects)
+        outcome = await asyncio.shield(settled)
+        if isinstance(outcome, Refused):
+            raise ApiError("participant_not_found" if outcome.code == "not_in_room" else "shard_unavailable", outcome.message)
+        if isinstance(outcome, Unanswered):
+            raise ApiError("shard_unavailable", f"The room's media server does not answer: {outcome.reason}.")
+
+    async def announce(self, asked: Asked) -> Announced:
+        wish, room = asked.body, None
+        if wish.room_id is not None:
+            room = self._rooms.get(wish.room_id)
+            if room is None:
+                raise ApiError("room_not_found")
+        people, effects = self._dispatcher.operator.announce(wish.message, room)
+        self._dispatcher.apply(effects)
+        return Announced(people=people)
+
+    def _shard(self, asked: Asked) -> ShardId:
+        """The shard that the address names. Raises :class:`ApiError`."""
+        shard = ShardId(asked.path["shard_id"])
+        if shard not in self._shards.links and shard not in self._local.shard_ids:
+            raise ApiError("shard_not_found")
+        return shard
+
+    def _participant(self, asked: Asked) -> Participant:
+        """The person that the address names. Raises :class:`ApiError`."""
+        participant = self.room(asked).participants.get(UserId(asked.path["user_id"]))
+        if participant is None:
+            raise ApiError("participant_not_found")
+        return participant
 
     async def list_shards(self, asked: Asked) -> ShardList:
         local = set(self._local.shard_ids)
@@ -146,13 +253,15 @@ class Admin:
 
     def _shard_info(self, shard: ShardId, local: bool) -> ShardInfo:
         link: ShardLink | None = self._shards.links.get(shard)
+        draining = shard in self._dispatcher.signaling.fleet.draining
         if link is None:
-            return ShardInfo(shard_id=shard, state="starting", local=local)
+            return ShardInfo(shard_id=shard, state="starting", local=local, draining=draining)
         load, beat = self._rooms.load(shard), link.heartbeat
         return ShardInfo(
             shard_id=shard,
             state=link.state,
             local=local,
+            draining=draining,
             host=link.hello.host,
             pid=link.hello.pid,
             udp_port=link.hello.udp_port,

@@ -35,6 +35,7 @@ API_ERRORS: Final[dict[str, tuple[int, str]]] = {
     "room_not_found": (404, "There is no such room."),
     "participant_not_found": (404, "Nobody of this id is in the room."),
     "shard_not_found": (404, "There is no such shard."),
+    "too_many_rooms": (409, "The server has as many rooms as it takes."),
     "no_signing_key": (409, "This server makes no tokens: it has no key to sign them with."),
     "method_not_allowed": (405, "This address does not take this method."),
     "body_too_slow": (408, f"A body must be there within {BODY_S:g} s."),

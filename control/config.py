@@ -160,6 +160,9 @@ class ControlConfig(BaseModel):
     heartbeat_timeout_ms: int = Field(
         5000, ge=100, le=600_000, description="Milliseconds of silence after which a shard counts as lost and its rooms are moved."
     )
+    drain_deadline_s: float = Field(
+        5.0, ge=0, le=86_400, description="Seconds that people in rooms have to end their calls after SIGTERM (Ctrl-C does not wait)."
+    )
     shard_start_timeout_s: float = Field(60.0, gt=0, le=600, description="Seconds that local shards may take to report at the start.")
     stop_timeout_s: float = Field(5.0, gt=0, le=600, description="Seconds that local shards have to end before they are killed.")
     sockets: int = Field(10_000, ge=1, le=1_000_000, description="Signaling sockets at a time (more: close 1013).")

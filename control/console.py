@@ -89,7 +89,8 @@ def _url(config: ControlConfig) -> str:
     if not config.port:
         raise ConsoleError("the server's port is chosen by the system: say where it is with --url")
     host = "localhost" if config.host in ("0.0.0.0", "::") else config.host
-    return f"http://{f'[{host}]' if ':' in host else host}:{config.port}"
+    scheme = "https" if config.tls_certificate or config.dev_tls else "http"
+    return f"{scheme}://{f'[{host}]' if ':' in host else host}:{config.port}"
 
 
 def _token(config: ControlConfig, url: str) -> str:
@@ -198,7 +199,7 @@ def _shard_table(answer: Any) -> Table:
     table = _table("shard", "state", "host", "#pid", "#UDP", "#rooms", "#people", "#consumers", "#lag ms")
     for one in answer["shards"]:
         figures = [str(one[name]) for name in ("pid", "udp_port", "rooms", "participants", "consumers")]
-        table.add_row(one["shard_id"], one["state"], one["host"], *figures, f"{one['lag_ms']:.1f}")
+        table.add_row(one["shard_id"], "draining" if one["draining"] else one["state"], one["host"], *figures, f"{one['lag_ms']:.1f}")
     return table
 
 
@@ -212,6 +213,42 @@ def _room_table(answer: Any) -> Table:
         names = Text(", ".join(person["username"] for person in people[:8]) + (", ..." if len(people) > 8 else ""))
         table.add_row(one["room_id"], one["shard_id"] or "-", str(len(people)), str(talking), names)
     return table
+
+
+# ------------------------------------------------------------------------------------------------ draining
+
+
+@click.command()
+@FILE_OPTION
+@URL_OPTION
+@click.argument("shard")
+@click.option("--deadline", default=60.0, metavar="SECONDS", help="After so long no room is left on it.  [default: 60]")
+@reporting
+def drain(file: Path | None, url: str | None, shard: str, deadline: float) -> None:
+    """Empty SHARD: it gets no new rooms, and those that it has are moved to other shards, or end at the deadline.
+
+    Returns when it is empty; "antiphon undrain SHARD" lets it take rooms again.
+    """
+    client = AdminClient(file, url)
+    state = client.post(f"/api/shards/{quoted(shard)}/drain", {"deadline_s": deadline})
+    while state["rooms"]:
+        click.echo(f"shard {shard}: {state['rooms']} rooms with {state['participants']} people left")
+        time.sleep(1)
+        state = next(one for one in client.get("/api/shards")["shards"] if one["shard_id"] == shard)
+        if not state["draining"]:
+            raise ConsoleError(f"shard {shard} was told to take rooms again")
+    click.echo(f"shard {shard} is empty")
+
+
+@click.command()
+@FILE_OPTION
+@URL_OPTION
+@click.argument("shard")
+@reporting
+def undrain(file: Path | None, url: str | None, shard: str) -> None:
+    """Let SHARD take rooms again."""
+    AdminClient(file, url).delete(f"/api/shards/{quoted(shard)}/drain")
+    click.echo(f"shard {shard} takes rooms")
 
 
 # ------------------------------------------------------------------------------------------------ tokens
@@ -258,4 +295,4 @@ def quoted(part: str) -> str:
     return quote(part, safe="")
 
 
-COMMANDS: Final[list[click.Command]] = [shards, rooms, token]
+COMMANDS: Final[list[click.Command]] = [shards, rooms, drain, undrain, token]

@@ -13,7 +13,8 @@ from typing import Final, Protocol
 import structlog
 
 from control import messages as m
-from control.effects import Attach, Call, Effect, Outcome, Send, Session, Tell
+from control.effects import Attach, Call, Effect, Happened, Outcome, Send, Session, Tell
+from control.operator import Operator
 from control.signaling import Signaling
 from sfu.protocol import Command, Heartbeat, ParticipantState, ShardId, ShardMessage
 
@@ -62,7 +63,7 @@ class _Work:
 class Dispatcher:
     """``shards`` is set once, before the first effect (the two know each other). ``turned_away``: sockets there was no room for;
     ``foreign``: those of pages that may not connect; ``of_address``: open ones by address; ``on_join`` is told how many seconds a
-    join took."""
+    join took. ``operator``: what an operator may do; ``hook``: is told what happens in rooms."""
 
     def __init__(self, signaling: Signaling, clock: Callable[[], float]) -> None:
         self.signaling = signaling
@@ -74,6 +75,8 @@ class Dispatcher:
         self.foreign = 0
         self.of_address: Counter[str] = Counter()
         self.on_join: Callable[[float], None] = lambda seconds: None
+        self.operator = Operator(signaling)
+        self.hook: Callable[[str, dict[str, str]], None] = lambda kind, fields: None
 
     @property
     def sockets(self) -> int:
@@ -154,6 +157,19 @@ class Dispatcher:
 
     def tick(self) -> None:
         self.apply(self.signaling.tick(self._clock()))
+        self.apply(self.operator.tick(self._clock()))
+
+    @property
+    def in_rooms(self) -> int:
+        """Open sockets whose clients are in a room."""
+        return sum(session.participant is not None for session in self._outboxes)
+
+    async def ask(self, shard: ShardId, command: Command) -> Outcome:
+        """A command of the operator's to a shard, and its outcome."""
+        assert self.shards is not None
+        answered: asyncio.Future[Outcome] = asyncio.get_running_loop().create_future()
+        self.shards.call(shard, command, lambda outcome: None if answered.done() else answered.set_result(outcome))
+        return await answered
 
     def _apply(self, effects: list[Effect], work: _Work) -> None:
         assert self.shards is not None
@@ -166,6 +182,8 @@ class Dispatcher:
                     self.shards.call(shard, command, self._continuation(effect, work))
                 case Tell(shard, command):
                     self.shards.tell(shard, command)
+                case Happened(kind, fields):
+                    self.hook(kind, fields)
                 case Attach(session, newcomer):
                     self._attach(session, newcomer)
 

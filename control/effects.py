@@ -88,4 +88,12 @@ class Attach:
     newcomer: Session
 
 
-Effect = Send | Call | Tell | Attach
+@dataclass(frozen=True, slots=True)
+class Happened:
+    """Something that the operator's other systems may want to know (control/happenings.py). Nobody waits for them."""
+
+    kind: str
+    fields: dict[str, str]
+
+
+Effect = Send | Call | Tell | Attach | Happened

@@ -11,6 +11,8 @@ import random
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from control.placement import Capacity, Choice, Figures, choose
 from control.rooms import Rooms
 from sfu.protocol import Heartbeat, ShardId
@@ -45,11 +47,12 @@ class Load:
 
 
 class Fleet:
-    """All live shards. ``draining``: those that get no room, and until when (seconds) theirs are moved; infinite: never by force."""
+    """All live shards. ``draining``: those that get no room, and until when theirs go, seconds. ``closing``: the server ends, no rooms."""
 
     def __init__(self, rooms: Rooms, capacity: Capacity, rng: random.Random | None = None) -> None:
         self.live: set[ShardId] = set()
         self.draining: dict[ShardId, float] = {}
+        self.closing = False
         self._rooms = rooms
         self._capacity = capacity
         self._rng = rng or random.Random()
@@ -91,7 +94,14 @@ class Fleet:
 
     def choose(self, now: float) -> Choice:
         """Where the next room would go, and why."""
-        return choose([self.figures(shard, now) for shard in self.live], self._capacity, self._rng)
+        choice = choose([self.figures(shard, now) for shard in self.live], self._capacity, self._rng)
+        return msgspec.structs.replace(choice, shard=None) if self.closing else choice
+
+    def why_no_rooms(self) -> str:
+        """A sentence for who wanted a room and got none."""
+        if self.closing:
+            return "The server is about to end and takes no new rooms."
+        return "No media server takes rooms at the moment." if self.live else "No media server is running at the moment."
 
     def is_full(self, shard: ShardId) -> bool:
         """Whether a shard takes no further participant, not even in a room that it has."""

@@ -246,7 +246,9 @@ class UserLeft(_Message, frozen=True, kw_only=True, tag="user_left"):
 
 
 class RoomLeft(_Message, frozen=True, kw_only=True, tag="room_left"):
-    pass
+    """``reason``: missing where the client has asked for it."""
+
+    reason: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class Pong(_Message, frozen=True, kw_only=True, tag="pong"):
@@ -308,6 +310,12 @@ class ServerDraining(_Message, frozen=True, kw_only=True, tag="server_draining")
     deadline_s: float
 
 
+class Announcement(_Message, frozen=True, kw_only=True, tag="announcement"):
+    """``message``: what the operator tells people, plain text."""
+
+    message: str
+
+
 class Error(_Message, frozen=True, kw_only=True, tag="error"):
     """``message``: a sentence for people; ``code``: one of :data:`ERROR_CODES`; ``request``: the ``type`` that caused it.
 
@@ -342,6 +350,7 @@ ServerMessage = (
     | UserMuted
     | RoomMoved
     | ServerDraining
+    | Announcement
     | Error
 )
 """Everything that the server may say."""

@@ -49,7 +49,7 @@ class Participant:
 class Room:
     """``joining``: joins that the shard has not answered yet; they count as people. ``idle_since``: seconds, None while in use.
 
-    ``owners``: who has made it, under each name that limits count.
+    ``owners``: who has made it, under each name that limits count. ``closed``: ended by the operator, nobody comes in any more.
     """
 
     room_id: RoomId
@@ -58,6 +58,7 @@ class Room:
     joining: int = 0
     idle_since: float | None = None
     owners: tuple[str, ...] = ()
+    closed: bool = False
 
     @property
     def people(self) -> int:

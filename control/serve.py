@@ -61,6 +61,7 @@ log = structlog.get_logger("antiphon.serve")
 TICK_S: Final = 1.0
 """How often what has no event of its own is looked after: idle rooms, the certificate's files, new shards' addresses."""
 
+DRAIN_POLL_S: Final = 0.1
 OTHER_FILES: Final = 512
 """File descriptors beside those of signaling sockets: shards, requests for pages and metrics, what Python has open."""
 
@@ -148,6 +149,8 @@ class Control:
         self._door = CurveDoor(found.files.shard_keys) if found.files.shard_keys is not None else None
         self._port: int = found.sockets[0].getsockname()[1]
         self._stop = asyncio.Event()
+        self._draining = asyncio.Event()
+        self._serving = False
 
     async def run(self) -> None:
         """Start, serve until a signal, stop. Raises :class:`StartError`."""
@@ -167,7 +170,7 @@ class Control:
         shards.on_silent = local.kill
         shards.admits = lambda hello: _admits(hello, local, left_over)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            loop.add_signal_handler(number, self._on_signal, local)
+            loop.add_signal_handler(number, self._on_signal, local, number)
         try:
             await self._until_stopped(left_over.settle(config.stop_timeout_s))
             if not self._stop.is_set():
@@ -219,11 +222,23 @@ class Control:
             log.info("listening for shards", endpoint=joining, keys=self._door is not None)
         return endpoint
 
-    def _on_signal(self, local: LocalShards) -> None:
-        """First signal: stop in order. Second: at once."""
-        if self._stop.is_set():
+    def _on_signal(self, local: LocalShards, number: signal.Signals) -> None:
+        """First signal: stop in order; SIGTERM gives people in rooms some time first. Second: at once."""
+        if self._stop.is_set() or self._draining.is_set():
             local.kill_all()
             os._exit(130)
+        (self._draining if number == signal.SIGTERM and self._serving else self._stop).set()
+
+    async def _drain(self, dispatcher: Dispatcher) -> None:
+        """After SIGTERM: wait until nobody is in a room any more, but no longer than the deadline. Then stop."""
+        await self._draining.wait()
+        seconds = self._config.drain_deadline_s
+        deadline = asyncio.get_running_loop().time() + seconds
+        if seconds and dispatcher.in_rooms:
+            log.info("draining", people=dispatcher.in_rooms, deadline_s=seconds)
+            dispatcher.apply(dispatcher.operator.close(seconds))
+        while dispatcher.in_rooms and (left := deadline - asyncio.get_running_loop().time()) > 0:  # noqa: ASYNC110 - of any socket
+            await asyncio.sleep(min(left, DRAIN_POLL_S))
         self._stop.set()
 
     async def _all_up(self, shards: Shards, local: LocalShards) -> bool:
@@ -274,18 +289,21 @@ class Control:
         ticking = asyncio.create_task(_tick(dispatcher, look))
         probing = asyncio.create_task(meters.probe_lag())
         stopped = asyncio.create_task(self._stop.wait())
+        draining = asyncio.create_task(self._drain(dispatcher))
+        self._serving = True
         self._announce(shards)
         if (drawn := self._access.admin.file) is not None:
             log.info("no admin token is configured: drew one, which commands on this host find by themselves", file=str(drawn))
-        await asyncio.wait({serving, stopped, ticking}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({serving, stopped, ticking, draining}, return_when=asyncio.FIRST_COMPLETED)
         log.info("stopping")
-        for task in (ticking, stopped, probing):
+        for task in (ticking, stopped, probing, draining):
             task.cancel()
         dispatcher.close_all(GOING_AWAY, "the server stops")
         server.should_exit = True
         await serving
-        if ticking.done() and not ticking.cancelled():
-            ticking.result()  # it never ends by itself: raise what ended it
+        for task in (ticking, draining):
+            if task.done() and not task.cancelled():
+                task.result()  # raises what ended it
 
     def _announce(self, shards: Shards) -> None:
         links = sorted(shards.up, key=lambda link: link.shard_id)

@@ -15,6 +15,7 @@ import structlog
 from control import kept
 from control import messages as m
 from control.effects import Effect, Outcome, Refused, Send, Session, Tell, Unanswered
+from control.happenings import published
 from control.placement import Capacity
 from control.resume import Resumes
 from control.rooms import Participant, Room, Rooms
@@ -105,6 +106,11 @@ class Sessions:
         known = kept.encode(kept.Kept(control=self.instance, grants=session.grants, tokens=session.tokens))
         return p.JoinRoom(**UNSENT, room_id=room_id, user_id=session.user_id, username=session.username, session=known)
 
+    @property
+    def everyone(self) -> tuple[Session, ...]:
+        """All who have registered."""
+        return tuple(self._by_user.values())
+
     def unregister(self, session: Session) -> None:
         session.closed = True
         self.resumes.forget(session)
@@ -172,9 +178,12 @@ class Sessions:
     def track_up(self, participant: Participant, track_id: p.TrackId) -> list[Effect]:
         """What is told when a participant's track can be heard."""
         announcement = m.NewPublisher(user_id=participant.user_id, username=participant.username)
+        sessions = self.of([participant])
+        identity = sessions[0].grants.identity if sessions else ""
         return [
-            Send(self.of([participant]), m.AudioPublished(track_id=track_id)),
+            Send(sessions, m.AudioPublished(track_id=track_id)),
             self.to_others(participant, announcement),
+            *published(participant, identity, track_id),
         ]
 
     def settled(

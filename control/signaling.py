@@ -21,6 +21,7 @@ from control.adoption import Adoption
 from control.effects import Call, Effect, Outcome, Refused, Send, Session, Tell, Unanswered
 from control.fleet import Fleet
 from control.grants import Gate, OpenGate, Unauthorized
+from control.happenings import entered, left
 from control.media import Media
 from control.resume import resumed, room_state
 from control.rooms import Participant, Room
@@ -80,7 +81,7 @@ class Signaling:
             return self.sessions.error(session, "not_in_room", message)
         match message:
             case m.LeaveRoom():
-                return [*self._leave(session, participant, now), Send((session,), m.RoomLeft())]
+                return [*self.leave(session, participant, now), Send((session,), m.RoomLeft())]
             case m.SetMuted():
                 return self._set_muted(session, participant, message)
         return self.media.receive(session, participant, message)
@@ -96,7 +97,7 @@ class Signaling:
         """The client closed its socket in order: it leaves."""
         participant = session.participant
         self.sessions.unregister(session)
-        return self._leave(session, participant, now) if participant is not None else []
+        return self.leave(session, participant, now) if participant is not None else []
 
     def lost(self, session: Session, now: float) -> list[Effect]:
         """The socket broke without a goodbye. A client that has registered may come back for a while (control/resume.py)."""
@@ -118,7 +119,7 @@ class Signaling:
         self.fleet.up(shard)
         effects = Adoption(self.sessions, shard, held or []).run(now)
         homeless = [room for room in self.rooms if room.shard is None and room.participants]
-        return [*effects, *(effect for room in homeless for effect in self._move(room, "shard_lost", now))]
+        return [*effects, *(effect for room in homeless for effect in self.move(room, "shard_lost", now))]
 
     def shard_lost(self, shard: p.ShardId, now: float) -> list[Effect]:
         """A shard is gone with all that it held: its rooms are placed again, people stay in them."""
@@ -127,7 +128,7 @@ class Signaling:
         for room in self.rooms.on_shard(shard):
             log.warning("room lost its shard", room=room.room_id, shard=shard, participants=len(room.participants))
             self.rooms.place(room, None)
-            effects += self._move(room, "shard_lost", now)
+            effects += self.move(room, "shard_lost", now)
         return effects
 
     def shard_event(self, event: p.ShardMessage, now: float) -> list[Effect]:
@@ -208,7 +209,7 @@ class Signaling:
         if session.participant is not None:
             return self.sessions.error(session, "already_in_room", "join_room")
         room = self.rooms.get(message.room_id)
-        if room is None:
+        if room is None or room.closed:
             return self.sessions.error(session, "room_not_found", "join_room")
         refusal = self.admission.refuses_entry(session, room, now)
         if refusal is not None:
@@ -224,8 +225,7 @@ class Signaling:
         shard = room.shard
         if shard is None:
             undo()
-            text = "No media server takes rooms at the moment." if self.fleet.live else "No media server is running at the moment."
-            return self.sessions.error(session, "shard_unavailable", request, text)
+            return self.sessions.error(session, "shard_unavailable", request, self.fleet.why_no_rooms())
         self.rooms.begin_join(room)
 
         def then(outcome: Outcome, now: float) -> list[Effect]:
@@ -239,12 +239,14 @@ class Signaling:
     def _entered(self, session: Session, room: Room, shard: p.ShardId, outcome: Outcome, request: str, now: float) -> list[Effect]:
         user_id = session.user_id
         assert user_id is not None
-        if session.closed or isinstance(outcome, Refused | Unanswered):
+        if session.closed or room.closed or isinstance(outcome, Refused | Unanswered):
             self.rooms.end_join(room, None, now)
             # It may have come in all the same, or will: what it holds there is freed behind it.
             undo_join = Tell(shard, p.LeaveRoom(**UNSENT, room_id=room.room_id, user_id=user_id))
             if session.closed:
                 return [undo_join]
+            if room.closed:
+                return [undo_join, *self.sessions.error(session, "room_not_found", request)]
             assert isinstance(outcome, Refused | Unanswered)
             return [undo_join, *self.sessions.failed(session, outcome, request)]
         participant = Participant(user_id, session.username, room.room_id)
@@ -252,18 +254,23 @@ class Signaling:
         session.participant = participant
         log.info("joined", room=room.room_id, user=user_id, shard=shard, people=len(room.participants))
         notice = self.sessions.to_others(participant, m.UserJoined(user_id=user_id, username=session.username))
-        return [*(Send((session,), message) for message in room_state(participant, room, resumed=False)), notice]
+        effects: list[Effect] = [*(Send((session,), message) for message in room_state(participant, room, resumed=False)), notice]
+        if room.shard != shard:  # the room has moved on while the first one answered
+            left_behind = Tell(shard, p.LeaveRoom(**UNSENT, room_id=room.room_id, user_id=user_id))
+            effects += [left_behind, *self.sessions.rejoin(participant)]
+        return [*effects, *entered(room, participant, session.grants.identity)]
 
-    def _leave(self, session: Session, participant: Participant, now: float) -> list[Effect]:
+    def leave(self, session: Session, participant: Participant, now: float) -> list[Effect]:
         """Take a participant out of its room, here at once and on the shard behind all that it has asked for."""
         session.participant = None
         notice = self.sessions.to_others(participant, m.UserLeft(user_id=participant.user_id, username=participant.username))
         shard = self.sessions.room_of(participant).shard
         room = self.rooms.remove(participant, now)
         log.info("left", room=room.room_id, user=participant.user_id, shard=shard, people=len(room.participants))
+        happened = left(room, participant, session.grants.identity)
         if shard is None:
-            return [notice]
-        return [notice, Tell(shard, p.LeaveRoom(**UNSENT, room_id=room.room_id, user_id=participant.user_id))]
+            return [notice, *happened]
+        return [notice, *happened, Tell(shard, p.LeaveRoom(**UNSENT, room_id=room.room_id, user_id=participant.user_id))]
 
     def _set_muted(self, session: Session, participant: Participant, message: m.SetMuted) -> list[Effect]:
         shard = self.sessions.room_of(participant).shard
@@ -284,7 +291,7 @@ class Signaling:
 
         return [Call(shard, p.SetMuted(**UNSENT, room_id=room_id, user_id=user_id, muted=muted), then)]
 
-    def _move(self, room: Room, reason: str, now: float) -> list[Effect]:
+    def move(self, room: Room, reason: str, now: float) -> list[Effect]:
         """Place a room that lost its shard, and tell its people. Without a live shard it waits for one, and they with it."""
         if not room.participants:
             return []

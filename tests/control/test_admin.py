@@ -15,7 +15,8 @@ from pydantic import SecretStr
 from control.admin_token import AdminToken, admin_token, bearer, configured, token_file
 from control.binding import StartError
 from control.config import ControlConfig
-from tests.control.sites import ADMIN_TOKEN, Site, enter, running
+from sfu import protocol as p
+from tests.control.sites import ADMIN_TOKEN, Site, enter, hear, running
 
 
 @pytest.fixture
@@ -143,3 +144,58 @@ class TestToken:
             configured(ControlConfig(admin_token_file=str(tmp_path / "none")))
         with pytest.raises(StartError, match="both set"):
             configured(ControlConfig(admin_token_file=str(tmp_path / "none"), admin_token=SecretStr("x" * 16)))
+
+
+class TestActions:
+    async def test_a_room_is_made_joined_and_closed(self, site: Site) -> None:
+        async with site.connect() as client, site.admin() as api:
+            made = await api.post("/api/rooms")
+            assert made.status_code == 201
+            room = made.json()["room_id"]
+            assert await enter(client, room) == room
+            assert (await api.delete(f"/api/rooms/{room}")).status_code == 204
+            assert (await hear(client, "room_left"))["reason"] == "room_closed"
+            assert error_of(await api.get(f"/api/rooms/{room}")) == (404, "room_not_found")
+
+    async def test_a_participant_is_muted_and_removed(self, site: Site) -> None:
+        async with site.connect() as client, site.admin() as api:
+            room = await enter(client)
+            (person,) = (await api.get(f"/api/rooms/{room}")).json()["participants"]
+            address = f"/api/rooms/{room}/participants/{person['user_id']}"
+            assert (await api.put(address + "/mute", json={"muted": True})).status_code == 204
+            assert await hear(client, "user_muted") == {"type": "user_muted", "user_id": person["user_id"], "muted": True}
+            assert (await api.delete(address)).status_code == 204
+            assert (await hear(client, "room_left"))["reason"] == "removed"
+            assert error_of(await api.delete(address)) == (404, "participant_not_found")
+            assert error_of(await api.put(address + "/mute", json={"muted": True})) == (404, "participant_not_found")
+
+    async def test_a_shard_that_does_not_answer_is_503(self) -> None:
+        async with running(command_s=0.3) as site, site.connect() as client, site.admin() as api:
+            site.shard.silent = {p.SetMuted}
+            room = await enter(client)
+            (person,) = (await api.get(f"/api/rooms/{room}")).json()["participants"]
+            answer = await api.put(f"/api/rooms/{room}/participants/{person['user_id']}/mute", json={"muted": True})
+            assert error_of(answer) == (503, "shard_unavailable")
+
+    async def test_an_announcement_is_heard(self, site: Site) -> None:
+        async with site.connect() as client, site.admin() as api:
+            room = await enter(client)
+            for body in ({"message": "Soon."}, {"message": "Soon.", "room_id": room}):
+                assert (await api.post("/api/announcements", json=body)).json() == {"people": 1}
+                assert (await hear(client, "announcement"))["message"] == "Soon."
+            assert error_of(await api.post("/api/announcements", json={"message": "x", "room_id": "none"})) == (404, "room_not_found")
+            for bad in ({}, {"message": ""}, {"message": "x" * 2001}, []):
+                assert error_of(await api.post("/api/announcements", json=bad)) == (400, "invalid_request")
+
+    async def test_a_shard_is_drained_and_undrained_and_placement_says_so(self, site: Site) -> None:
+        async with site.connect() as client, site.admin() as api:
+            await enter(client)
+            drained = (await api.post("/api/shards/0/drain", json={"deadline_s": 60})).json()
+            assert (drained["draining"], drained["rooms"]) == (True, 1)
+            assert (await hear(client, "server_draining"))["deadline_s"] == 60
+            placement = (await api.get("/api/placement")).json()
+            assert (placement["shard"], placement["candidates"][0]["excluded"]) == (None, "it is draining")
+            assert not (await api.delete("/api/shards/0/drain")).json()["draining"]
+            assert (await api.get("/api/placement")).json()["shard"] == "0"
+            assert error_of(await api.post("/api/shards/9/drain")) == (404, "shard_not_found")
+            assert error_of(await api.post("/api/shards/0/drain", json={"deadline_s": -1})) == (400, "invalid_request")

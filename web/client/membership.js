@@ -192,6 +192,7 @@ export class Membership {
     if (message.type === "publisher_ice_candidate") this.#publishing?.addCandidate(message.candidate);
     if (message.type === "publisher_closed" && message.user_id === this.#session?.userId) this.#publishing?.onClosedByServer();
     if (message.type === "room_moved") this.#publishing?.renew();
+    if (message.type === "user_muted" && message.user_id === this.#session?.userId) this.#muting.told(message.muted);
     if (message.type === "error" && message.request === "set_muted") this.#muting.onError(message);
   }
 

@@ -114,7 +114,7 @@ export const SERVER_MESSAGES = {
   room_joined: object({ room_id: string, participants: list(person), resumed: optional(held) }),
   user_joined: object({ user_id: string, username: string }),
   user_left: object({ user_id: string, username: string }),
-  room_left: object({}),
+  room_left: object({ reason: optional(string) }),
   pong: object({}),
   publisher_created: object({ sdp: string }),
   audio_published: object({ track_id: string }),
@@ -130,6 +130,7 @@ export const SERVER_MESSAGES = {
   user_muted: object({ user_id: string, muted: boolean }),
   room_moved: object({ reason: string }),
   server_draining: object({ deadline_s: number }),
+  announcement: object({ message: string }),
   error: object({
     message: string,
     code: string,

@@ -82,6 +82,13 @@ export class Muting {
     if (this.#signaling) this.#refused(serverError(message));
   }
 
+  /** The server has muted this client, or taken that back: an operator wished it. @param {boolean} muted */
+  told(muted) {
+    this.#stop();
+    this.#wanted = muted;
+    this.#show(muted);
+  }
+
   #stop() {
     clearTimeout(this.#timer);
     this.#telling += 1;
