@@ -146,7 +146,7 @@ async def test_a_session_that_is_over_is_made_anew(cable: Cable, open_chromium: 
     await goodbye(ann, bo)
 
 
-@pytest.mark.parametrize("browser", ["chromium"])
+@pytest.mark.parametrize("browser", ["chromium", "firefox"])
 async def test_a_call_goes_on_when_the_network_gives_it_another_port(
     browser: str, cable: Cable, open_chromium: Opener, open_firefox: Opener
 ) -> None:

@@ -77,4 +77,21 @@ async def test_the_example_talks_to_the_page(open_chromium: Opener) -> None:
     await other.page.click("Enter")
     await ann.wait_people("Ann", "Example")
     await ann.assert_hears("Example")
+    playing = "document.getElementById('people').textContent"
+    assert await other.page.evaluate(playing) == "Ann, Example"
     assert not other.page.problems
+    await other.page.click("Leave")
+    await ann.wait_people("Ann")
+    assert await other.page.evaluate("document.getElementById('state').textContent") == "disconnected"
+
+
+async def test_the_example_says_what_is_wrong_and_can_be_tried_again(open_chromium: Opener) -> None:
+    ann = await open_chromium()
+    await ann.page.goto(f"{ann.url}/example.html")
+    await ann.page.fill("Name", "Ann")
+    await ann.page.fill("Room", "no-such-room")
+    await ann.page.click("Enter")
+    await ann.page.wait("document.getElementById('state').textContent.includes('no such room')", for_="the reason")
+    await ann.page.fill("Room", "")
+    await ann.page.click("Enter")
+    await ann.page.wait("document.getElementById('state').textContent === 'in_room'", for_="a room")
