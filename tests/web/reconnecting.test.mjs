@@ -345,6 +345,30 @@ describe("what is asked while the socket is lost", () => {
   });
 });
 
+describe("leaving a room", () => {
+  it("says why", async () => {
+    const reasons = [];
+    client.on("roomleft", ({ reason }) => reasons.push(reason));
+    for (const reason of ["removed", "room_closed", "server_draining", "something new"]) {
+      await call();
+      server.socket.say({ type: "room_left", reason });
+      assert.equal(client.state, "connected");
+      client.close();
+    }
+    await call();
+    await client.leaveRoom();
+    await client.joinRoom("r");
+    server.restart();
+    server.room = "another";
+    lose();
+    await attempt();
+    server.room = "r";
+    await client.joinRoom("r");
+    client.close();
+    assert.deepEqual(reasons, ["removed", "room_closed", "server_draining", "removed", "left", "not_found", "disconnected"]);
+  });
+});
+
 describe("what cannot be mended", () => {
   const ending = async (code) => {
     await attempt();

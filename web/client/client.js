@@ -90,7 +90,7 @@ export class AntiphonClient extends TypedEventTarget {
     this.#surroundings = surroundings;
     this.#membership = new Membership(hearing, surroundings, {
       onEntered: (room) => this.#onEntered(room),
-      onLeft: (room) => this.#onLeft(room),
+      onLeft: (room, reason) => this.#onLeft(room, reason),
       onError: (error) => this.#report(error),
     });
   }
@@ -278,9 +278,12 @@ export class AntiphonClient extends TypedEventTarget {
     this.dispatchEvent(new RoomJoinedEvent(room));
   }
 
-  /** @param {Room} room */
-  #onLeft(room) {
-    this.dispatchEvent(new RoomLeftEvent(room));
+  /**
+   * @param {Room} room
+   * @param {import("./events.js").LeaveReason} reason
+   */
+  #onLeft(room, reason) {
+    this.dispatchEvent(new RoomLeftEvent(room, reason));
     if (this.#session && this.#state === "in_room") this.#setState("connected");
   }
 

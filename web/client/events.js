@@ -100,13 +100,44 @@ export class RoomJoinedEvent extends Event {
   }
 }
 
+/**
+ * Why a room was left.
+ *
+ * - `left`: asked for, or another room was entered
+ * - `removed`: the operator has taken this person out
+ * - `room_closed`: the operator has ended the room
+ * - `server_draining`: its media server was emptied, and there was no other
+ * - `not_found`: the connection was lost, and when it came back there was no such room any more, or no place in it
+ * - `disconnected`: the connection has ended
+ *
+ * @typedef {"left" | "removed" | "room_closed" | "server_draining" | "not_found" | "disconnected"} LeaveReason
+ */
+
+/** @type {LeaveReason[]} */
+const LEAVE_REASONS = ["removed", "room_closed", "server_draining"];
+
 /** `roomleft`: this client is no longer in `room`. */
 export class RoomLeftEvent extends Event {
-  /** @param {Room} room */
-  constructor(room) {
+  /**
+   * @param {Room} room
+   * @param {LeaveReason} reason
+   */
+  constructor(room, reason) {
     super("roomleft");
     /** @readonly */ this.room = room;
+    /** @readonly */ this.reason = reason;
   }
+}
+
+/**
+ * The reason that the server gives; one that this version does not know is the operator's as well.
+ *
+ * @param {string | undefined} reason
+ * @returns {LeaveReason}
+ */
+export function leaveReason(reason) {
+  if (reason === undefined) return "left";
+  return LEAVE_REASONS.find((known) => known === reason) ?? "removed";
 }
 
 /** `roommoved`: the server moves the room; media pauses and comes back by itself. */

@@ -6,6 +6,7 @@
  */
 
 import { AntiphonError, superseded } from "./errors.js";
+import { leaveReason } from "./events.js";
 import { Muting } from "./muting.js";
 import { Publishing } from "./publishing.js";
 import { Room } from "./room.js";
@@ -14,12 +15,13 @@ import { SilenceWatch } from "./silence.js";
 
 /** @typedef {import("./messages.js").ServerMessage} ServerMessage */
 /** @typedef {import("./session.js").Session} Session */
+/** @typedef {import("./events.js").LeaveReason} LeaveReason */
 /** @typedef {import("./messages.js").Received<"room_joined">} RoomJoined */
 
 /**
  * @typedef {object} MembershipListener
  * @property {(room: Room) => void} onEntered
- * @property {(room: Room) => void} onLeft
+ * @property {(room: Room, reason: LeaveReason) => void} onLeft
  * @property {(error: AntiphonError) => void} onError something failed of which no caller waits
  */
 
@@ -82,7 +84,7 @@ export class Membership {
 
   /** The session has ended, and with it the room. */
   end() {
-    this.closeRoom();
+    this.#closeRoom("disconnected");
     this.#session = null;
     this.#away = false;
     this.#leftAway = false;
@@ -121,7 +123,7 @@ export class Membership {
     if (!this.#away) return;
     // The server is told when it can be.
     this.#leftAway = this.#room !== null;
-    this.closeRoom();
+    this.#closeRoom("left");
   }
 
   /** @param {MediaStreamTrack | null} track */
@@ -187,7 +189,7 @@ export class Membership {
   onMessage(message) {
     if (message.type === "registered") this.#told = false;
     if (message.type === "room_joined") this.#onRoomJoined(message);
-    else if (message.type === "room_left") this.closeRoom();
+    else if (message.type === "room_left") this.#closeRoom(leaveReason(message.reason));
     else this.#room?.onMessage(message);
     if (message.type === "publisher_ice_candidate") this.#publishing?.addCandidate(message.candidate);
     if (message.type === "publisher_closed" && message.user_id === this.#session?.userId) this.#publishing?.onClosedByServer();
@@ -205,7 +207,7 @@ export class Membership {
       this.#room.reconcile(message, session.userId);
       return;
     }
-    this.closeRoom();
+    this.#closeRoom("left");
     this.#room = new Room({
       id: message.room_id,
       localUserId: session.userId,
@@ -222,7 +224,8 @@ export class Membership {
     this.#startPublishingSoon();
   }
 
-  closeRoom() {
+  /** @param {LeaveReason} reason */
+  #closeRoom(reason) {
     const room = this.#room;
     if (!room) return;
     this.#silence.stop();
@@ -230,7 +233,7 @@ export class Membership {
     this.#room = null;
     this.#muting.leave();
     room.close();
-    this.#listener.onLeft(room);
+    this.#listener.onLeft(room, reason);
   }
 
   // ---------------------------------------------------------------------------------------------- lost and found
@@ -257,7 +260,7 @@ export class Membership {
     } catch (thrown) {
       const error = AntiphonError.from(thrown, "disconnected", "The room could not be entered again.");
       if (PASSING.has(error.code)) throw error;
-      this.closeRoom();
+      this.#closeRoom("not_found");
       this.#listener.onError(error);
     }
   }
