@@ -18,6 +18,7 @@ No media passes here. The files, in the order in which a message travels:
 * :mod:`control.grants`, :mod:`control.auth` — who may do what; the tokens that say so. :mod:`control.origins` — whose pages may connect.
 * :mod:`control.admission`, :mod:`control.fleet`, :mod:`control.clients` — limits on who comes in; the shards' loads; whose address it is.
 * :mod:`control.operator` — what an operator does to rooms and shards. :mod:`control.connections` — bounds on TCP connections.
+* :mod:`control.happenings`, :mod:`control.webhooks` — what happens in rooms, and telling it to other systems.
 * :mod:`control.console` — the commands of operators.
 * :mod:`control.admin_token` — where the admin token comes from.
 * :mod:`control.files` — the files that options name: :mod:`control.tls` (read again when they change), secrets.

@@ -19,6 +19,7 @@ from control.auth import gate_of
 from control.binding import StartError, shard_addresses, shard_command, shard_endpoint, udp_ports
 from control.config import ConfigError, ControlConfig, load_with_sources, shard_count
 from control.files import read_files
+from control.webhooks import Hook
 
 MASK = "***"
 
@@ -29,6 +30,7 @@ def run(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None)
     try:
         config, sources = load_with_sources(flags, environ, file)
         gate_of(config)
+        Hook.of(config)
         shard = _shard_section(config, environ, file)
     except ConfigError as error:
         problems = [f"antiphon: {problem}" for problem in error.problems]

@@ -73,6 +73,12 @@ def _check_origin(value: str) -> str:
     return value
 
 
+def _check_url(value: str) -> str:
+    if value and not re.fullmatch(r"https?://[!-~]{1,2000}", value):
+        raise ValueError("an address that begins with http:// or https://")
+    return value
+
+
 Origins = Annotated[list[Annotated[str, AfterValidator(_check_origin)]], BeforeValidator(_split_list)]
 
 
@@ -221,6 +227,12 @@ class ControlConfig(BaseModel):
     access_private_key_file: str = Field(
         "", description="PEM file of the Ed25519 key that signs access tokens, for antiphon token and the admin API; checks them too."
     )
+    webhook_url: Annotated[str, AfterValidator(_check_url)] = Field(
+        "", description="Address that is told what happens in rooms (control/webhooks.py), http or https; empty tells nobody."
+    )
+    webhook_secret: SecretStr = Field(SecretStr(""), description="Secret that signs webhooks, 16 characters at least.")
+    webhook_queue: int = Field(1000, ge=1, le=1_000_000, description="Webhooks that may wait to be taken (more: dropped and counted).")
+    webhook_give_up_s: float = Field(300.0, ge=0, le=86_400, description="Seconds that one webhook is tried again.")
     allowed_origins: Origins = Field(
         [], description="Origins of other sites whose pages may connect, e.g. https://example.org; the server's own always may, * is any."
     )

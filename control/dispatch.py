@@ -63,7 +63,8 @@ class _Work:
 class Dispatcher:
     """``shards`` is set once, before the first effect (the two know each other). ``turned_away``: sockets there was no room for;
     ``foreign``: those of pages that may not connect; ``of_address``: open ones by address; ``on_join`` is told how many seconds a
-    join took. ``operator``: what an operator may do; ``hook``: is told what happens in rooms."""
+    join took. ``operator``: what an operator may do; ``hook``: is told what happens in rooms, ``hooked``: what became
+    of that."""
 
     def __init__(self, signaling: Signaling, clock: Callable[[], float]) -> None:
         self.signaling = signaling
@@ -76,6 +77,7 @@ class Dispatcher:
         self.of_address: Counter[str] = Counter()
         self.on_join: Callable[[float], None] = lambda seconds: None
         self.operator = Operator(signaling)
+        self.hooked: Counter[str] = Counter()
         self.hook: Callable[[str, dict[str, str]], None] = lambda kind, fields: None
 
     @property

@@ -22,6 +22,7 @@ from control.messages import CLIENT_TYPES, ERROR_CODES
 from control.processes import LocalShards
 from control.shards import DISCARD_REASONS, ShardLink, Shards
 from control.tls import RESULTS, Tls
+from control.webhooks import RESULTS as HOOK_RESULTS
 from sfu.protocol import SETUP_BOUNDS_S, Heartbeat, ShardId
 
 
@@ -66,6 +67,8 @@ class AntiphonCollector(Collector):
             "antiphon_websockets_foreign", "Signaling sockets refused because of the origin of their page", value=self._dispatcher.foreign
         )
         yield GaugeMetricFamily("antiphon_http_connections", "Open TCP connections of HTTP, sockets included", value=len(self._connections))
+        hooked = dict.fromkeys(HOOK_RESULTS, 0) | self._dispatcher.hooked
+        yield _counter("antiphon_webhooks", "Webhooks by what became of them, and how often one was tried again", "result", hooked)
         yield _counter("antiphon_http_connections_cut", "TCP connections of HTTP that were cut", "reason", self._connections.cut)
         yield _counter(
             "antiphon_signaling_messages", "Valid messages of clients", "type", dict.fromkeys(CLIENT_TYPES, 0) | signaling.messages

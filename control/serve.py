@@ -53,6 +53,7 @@ from control.sessions import Limits
 from control.shards import Shards, ShardTimes
 from control.signaling import Signaling
 from control.tls import Tls
+from control.webhooks import Hook, Webhooks
 from control.websocket import GOING_AWAY, SocketBounds
 from sfu.protocol import Hello
 
@@ -62,6 +63,8 @@ TICK_S: Final = 1.0
 """How often what has no event of its own is looked after: idle rooms, the certificate's files, new shards' addresses."""
 
 DRAIN_POLL_S: Final = 0.1
+FLUSH_S: Final = 2.0
+"""How long webhooks of the last moments may take to go out."""
 OTHER_FILES: Final = 512
 """File descriptors beside those of signaling sockets: shards, requests for pages and metrics, what Python has open."""
 
@@ -151,6 +154,7 @@ class Control:
         self._stop = asyncio.Event()
         self._draining = asyncio.Event()
         self._serving = False
+        self._hook = Hook.of(config)
 
     async def run(self) -> None:
         """Start, serve until a signal, stop. Raises :class:`StartError`."""
@@ -290,6 +294,10 @@ class Control:
         probing = asyncio.create_task(meters.probe_lag())
         stopped = asyncio.create_task(self._stop.wait())
         draining = asyncio.create_task(self._drain(dispatcher))
+        hooks = Webhooks(self._hook, dispatcher.hooked) if self._hook is not None else None
+        if hooks is not None:
+            dispatcher.hook = hooks.put
+        telling = asyncio.create_task(hooks.run() if hooks is not None else asyncio.sleep(0))
         self._serving = True
         self._announce(shards)
         if (drawn := self._access.admin.file) is not None:
@@ -301,6 +309,9 @@ class Control:
         dispatcher.close_all(GOING_AWAY, "the server stops")
         server.should_exit = True
         await serving
+        if hooks is not None:
+            await hooks.flush(FLUSH_S)
+        telling.cancel()
         for task in (ticking, draining):
             if task.done() and not task.cancelled():
                 task.result()  # raises what ended it
