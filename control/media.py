@@ -215,7 +215,12 @@ class Media:
         return [] if m.is_candidate(line) else self._sessions.error(session, "invalid_candidate", request)
 
     def _unexpected(self, session: Session, outcome: Outcome, request: Request) -> list[Effect]:
-        log.error("shard answered with a result of the wrong kind", request=request_type(request), result=type(outcome).__name__)
+        log.error(
+            "shard answered with a result of the wrong kind",
+            **self._sessions.about(session),
+            request=request_type(request),
+            result=type(outcome).__name__,
+        )
         return self._sessions.error(session, "shard_unavailable", request)
 
     # ------------------------------------------------------------------------------------------ what shards tell

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import dataclasses
 import datetime
-import logging
 import os
 import signal
 import socket
@@ -45,6 +44,7 @@ from control.curve import CurveDoor
 from control.dispatch import Dispatcher
 from control.files import Files, read_files
 from control.leftover import LeftOvers, origin_of
+from control.logs import set_up_logs
 from control.meters import Meters
 from control.metrics import registry
 from control.processes import LocalShards
@@ -71,7 +71,7 @@ OTHER_FILES: Final = 512
 
 def run(config: ControlConfig, file: Path | None) -> int:
     """Serve until a signal; returns the exit status. ``file``: the configuration file, for the shards."""
-    set_up_log(config.log_level)
+    set_up_logs(config.log_level)
     raise_file_limit(config.sockets + OTHER_FILES)
     try:
         files = read_files(config, datetime.datetime.now(datetime.UTC))
@@ -87,33 +87,6 @@ def run(config: ControlConfig, file: Path | None) -> int:
             print(f"antiphon: {error}", file=sys.stderr)
         return 2
     return 0
-
-
-def set_up_log(level: str) -> None:
-    """Log lines go to stderr: readable on a terminal, JSON otherwise."""
-    number = logging.getLevelNamesMapping()[level.upper()]
-    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer()
-    if sys.stderr.isatty():
-        # The default draws a box with every local variable: names of people, SDP and tokens, and 100 ms for each.
-        renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-    structlog.configure(
-        processors=[
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([] if sys.stderr.isatty() else [structlog.processors.format_exc_info]),
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-    logging.basicConfig(stream=sys.stderr, level=max(number, logging.WARNING), format="%(levelname)s %(name)s: %(message)s")
-    logging.getLogger("uvicorn.error").addFilter(_is_not_about_input)
-
-
-def _is_not_about_input(record: logging.LogRecord) -> bool:
-    """False for what uvicorn says, with a traceback, of each request that a stranger botched: that is normal input."""
-    return not str(record.msg).startswith(("Invalid HTTP request", "Invalid UTF-8"))
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

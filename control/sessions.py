@@ -124,6 +124,15 @@ class Sessions:
         """The sessions of ``people``, those that have one."""
         return tuple(session for person in people if (session := self._by_user.get(person.user_id)) is not None)
 
+    def about(self, session: Session) -> dict[str, str]:
+        """What a session is called on lines of the log: its user, and room and shard where it is in one."""
+        found = {"user": session.user_id} if session.user_id is not None else {}
+        participant = session.participant
+        room = self.rooms.get(participant.room_id) if participant is not None else None
+        if room is None:
+            return {**found}
+        return {**found, "room": room.room_id, **({"shard": room.shard} if room.shard is not None else {})}
+
     def room_of(self, participant: Participant) -> Room:
         """The room that a participant is in. Raises KeyError when it is in none: ask only for those that are."""
         room = self.rooms.get(participant.room_id)
@@ -160,7 +169,13 @@ class Sessions:
             # Control knows better: the shard has lost a join. Say it again, so that the client's next try succeeds.
             return [*self.rejoin(participant), *self.error(session, "shard_unavailable", request)]
         if outcome.code not in m.ERROR_CODES:
-            log.error("shard refused with an unknown code", code=outcome.code, message=outcome.message, request=request_type(request))
+            log.error(
+                "shard refused with an unknown code",
+                **self.about(session),
+                code=outcome.code,
+                message=outcome.message,
+                request=request_type(request),
+            )
             return self.error(session, "shard_unavailable", request)
         return self.error(session, outcome.code, request, outcome.message)
 

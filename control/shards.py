@@ -66,6 +66,7 @@ class Listener(Protocol):
 class _Pending:
     then: Callable[[Outcome], None]
     timer: asyncio.TimerHandle
+    command: p.Command
 
 
 @dataclass(slots=True)
@@ -223,11 +224,11 @@ class Shards:
         body = p.encode(msgspec.structs.replace(command, request_id=request_id, deadline_unix_ms=deadline))
         problem = self._send(link.shard_id, body)
         if problem is not None:
-            log.warning("command not sent", shard=link.shard_id, problem=problem)
+            log.warning("command not sent", shard=link.shard_id, problem=problem, command=_kind(command), **p.about(command))
             then(Unanswered("it cannot be reached"))
             return False
         timer = asyncio.get_running_loop().call_later(seconds, self._expire, link, request_id)
-        link.pending[request_id] = _Pending(then, timer)
+        link.pending[request_id] = _Pending(then, timer, command)
         return True
 
     def _send(self, shard: p.ShardId, body: bytes) -> str | None:
@@ -244,7 +245,7 @@ class Shards:
         pending = link.pending.pop(request_id, None)
         if pending is not None:
             self.unanswered += 1
-            log.warning("command not answered", shard=link.shard_id, request=request_id)
+            log.warning("command not answered", shard=link.shard_id, command=_kind(pending.command), **p.about(pending.command))
             self._settle(pending, Unanswered("no answer in time"))
 
     def _fail_all(self, link: ShardLink, reason: str) -> None:
@@ -258,12 +259,12 @@ class Shards:
         try:
             pending.then(outcome)
         except Exception:  # a fault in one continuation must not keep the others waiting
-            log.exception("the outcome of a command could not be handled")
+            log.exception("the outcome of a command could not be handled", command=_kind(pending.command), **p.about(pending.command))
 
     @staticmethod
     def _told(shard: p.ShardId, command: p.Command, outcome: Outcome) -> None:
         if isinstance(outcome, Refused):
-            log.warning("clean-up refused", shard=shard, command=type(command).__name__, code=outcome.code)
+            log.warning("clean-up refused", shard=shard, command=_kind(command), code=outcome.code, **p.about(command))
 
     # ------------------------------------------------------------------------------------------ from the shards
 
@@ -274,7 +275,7 @@ class Shards:
             try:
                 self._handle(frames)
             except Exception:  # a fault in handling one message must not make control deaf
-                log.exception("a shard's message could not be handled")
+                log.exception("a shard's message could not be handled", shard=frames[0].decode(errors="replace")[:64])
 
     def _handle(self, frames: list[bytes]) -> None:
         if len(frames) != 2:
@@ -421,3 +422,7 @@ class Shards:
     def _give_up(self, link: ShardLink, reason: str) -> None:
         self.lost(link.shard_id, reason, gone=False)
         self.on_silent(link.shard_id)
+
+
+def _kind(command: p.Command) -> str:
+    return str(command.__struct_config__.tag)

@@ -103,7 +103,7 @@ class Signaling:
         """The socket broke without a goodbye. A client that has registered may come back for a while (control/resume.py)."""
         if session.user_id is None or session.closed or not self.sessions.resumes.wait(session, now):
             return self.closed(session, now)
-        log.info("socket lost", user=session.user_id)
+        log.info("socket lost", **self.sessions.about(session))
         return []
 
     def resumable(self, session: Session, message: m.ClientMessage) -> Session | None:
@@ -144,7 +144,7 @@ class Signaling:
         """Let go of who was waited for in vain, and of rooms that were idle for too long. To be called about once a second."""
         effects: list[Effect] = []
         for session in self.sessions.resumes.overdue(now):
-            log.info("not resumed in time", user=session.user_id)
+            log.info("not resumed in time", **self.sessions.about(session))
             effects += self.closed(session, now)
         for room in self.rooms.idle_longer_than(self.limits.room_grace_s, now):
             self.rooms.delete(room)
@@ -180,7 +180,7 @@ class Signaling:
         former.address = session.address
         session.closed = True
         token = self.sessions.resumes.issue(former, used=message.resume_token)
-        log.info("resumed", user=former.user_id)
+        log.info("resumed", **self.sessions.about(former))
         participant = former.participant
         assert former.user_id is not None
         registered = self._registered(former.user_id, token, resumed=True)

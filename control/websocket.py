@@ -107,9 +107,12 @@ class ClientSocket:
                 task.cancel()
             for result in await asyncio.gather(*tasks, return_exceptions=True):
                 if isinstance(result, Exception) and not isinstance(result, WebSocketDisconnect):
-                    log.error("socket task failed", user=self._session.user_id, exc_info=result)
+                    log.error("socket task failed", **self._about(), exc_info=result)
         if self._too_slow.is_set():
             await self._cut()
+
+    def _about(self) -> dict[str, str]:
+        return self._dispatcher.signaling.sessions.about(self._session)
 
     async def _turn_away(self, reason: str) -> None:
         """Accepted all the same: a browser shows a page nothing of why an upgrade was refused."""
@@ -135,7 +138,7 @@ class ClientSocket:
         self._outbox_bytes += len(text)
         self._outbox_filled.set()
         if self._outbox_bytes > self._bounds.queue_bytes:
-            log.warning("slow client closed", user=self._session.user_id, queued_bytes=self._outbox_bytes)
+            log.warning("slow client closed", **self._about(), queued_bytes=self._outbox_bytes)
             self._too_slow.set()
 
     def close(self, code: int, reason: str) -> None:
@@ -206,7 +209,7 @@ class ClientSocket:
     def _close_if_exceeded(self) -> None:
         reason = self._limits.exceeded
         if reason is not None and self._closing is None:
-            log.warning("socket closed", user=self._session.user_id, reason=reason)
+            log.warning("socket closed", **self._about(), reason=reason)
             self.close(POLICY_VIOLATION, reason)
 
     async def _write(self) -> None:

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 from pathlib import Path
-from typing import Any, TextIO, cast
+from typing import Any
 
 import click
 import structlog
 import uvloop
 
 from sfu.check import lines
-from sfu.config import ConfigError, ShardConfig, load
+from sfu.config import ConfigError, load
 from sfu.errors import ShardError
-from sfu.outlet import Outlet
+from sfu.logs import set_up_logs
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -45,7 +44,9 @@ def main(file: Path | None, check_config: bool, **flags: Any) -> None:
     if check_config:
         click.echo("\n".join(lines(config, given, file)))
         return
-    set_up_logs(config)
+    set_up_logs(config.log_level)
+    if config.shard_id:
+        structlog.contextvars.bind_contextvars(shard=config.shard_id)
     from sfu.process import run  # after the flags are checked: it loads the native loop
 
     try:
@@ -53,27 +54,6 @@ def main(file: Path | None, check_config: bool, **flags: Any) -> None:
     except ShardError as error:
         click.echo(f"antiphon shard {config.shard_id}".rstrip() + f": {error}", err=True)
         sys.exit(2)
-
-
-def set_up_logs(config: ShardConfig) -> None:
-    """Lines for people on a terminal, JSON otherwise, to standard error."""
-    terminal = sys.stderr.isatty()
-    # Not rich's tracebacks: they show local variables, which are keys and passwords here, and take 100 ms each.
-    console = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.plain_traceback)
-    renderer: Any = console if terminal else structlog.processors.JSONRenderer()
-    structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            *([] if terminal else [structlog.processors.format_exc_info]),
-            renderer,
-        ],
-        wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, config.log_level.upper())),
-        logger_factory=structlog.PrintLoggerFactory(cast(TextIO, Outlet(sys.stderr))),
-    )
-    if config.shard_id:
-        structlog.contextvars.bind_contextvars(shard=config.shard_id)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from sfu.errors import PeerError
 from sfu.indices import Indices
 from sfu.metrics import Metrics
 from sfu.negotiation import Answer, AnswerReader, LocalParameters, Section, candidates, write_offer
-from sfu.protocol import Offer, UserId
+from sfu.protocol import Offer, RoomId, UserId
 from sfu.transport.dtls import DtlsIdentity
 from sfu.transport.ice_lite import Address, IceLite, respond
 from sfu.transport.webrtc import Association, BindAddress, Closed, Connected, Effect, Limits, SendDatagram, StartSrtp
@@ -36,6 +36,8 @@ A longer one counts for several: reading a full NACK takes 0.4 ms of the signali
 
 class Owner(Protocol):
     """Who is told what becomes of a connection."""
+
+    room_id: RoomId
 
     def connection_up(self, connection: Connection, now: float) -> None:
         """SRTP keys are set: media may flow."""
@@ -76,6 +78,11 @@ class Connection:
         self._reports = TokenBucket(_REPORTS_PER_S, _REPORTS_AT_ONCE)
         self._last_ssrc = secrets.randbits(32)
         self._ssrc_step = secrets.randbits(32) | 1
+
+    @property
+    def about(self) -> dict[str, str]:
+        """What it is called on lines of the log. The generation tells apart what used one slot in turn."""
+        return {"room": self.owner.room_id, "user": self.user_id, "transport": f"{self.slot}.{self.generation}"}
 
     def may_report(self, length: int, now: float) -> bool:
         """Whether an RTCP packet of ``length`` bytes is within what this peer may have read."""

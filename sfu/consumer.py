@@ -83,7 +83,7 @@ class Consumer:
         self.accepted = False
         log.info(
             "consumer closed",
-            user=self.connection.user_id,
+            **self.connection.about,
             consumer=self.id,
             publisher=self.publisher_id,
             reason=reason,

@@ -500,6 +500,13 @@ ShardMessage = (
 )
 """Everything that a shard may say to control."""
 
+
+def about(message: Command | ShardMessage) -> dict[str, str]:
+    """What a message is about, as lines of the log call it: room, user and consumer, where it names them."""
+    names = {"room": "room_id", "user": "user_id", "consumer": "consumer_id"}
+    return {name: value for name, field in names.items() if (value := getattr(message, field, None)) is not None}
+
+
 _encoder = msgspec.msgpack.Encoder()
 _command_decoder: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
 _shard_message_decoder: msgspec.msgpack.Decoder[ShardMessage] = msgspec.msgpack.Decoder(ShardMessage)

@@ -266,7 +266,7 @@ class Room:
     # --------------------------------------------------------------------------------- what connections tell (Owner)
 
     def connection_up(self, connection: Connection, now: float) -> None:
-        self._log.info("connected", user=connection.user_id, slot=connection.slot, dtls=connection.association.describe())
+        self._log.info("connected", **connection.about, dtls=connection.association.describe())
         publisher = connection.publisher
         if publisher is not None:
             publisher.announced = True
@@ -377,7 +377,7 @@ class Room:
         counters = self._shard.loop.track_counters(track.index) if track.active else None
         self._log.info(
             "publisher closed",
-            user=participant.user_id,
+            **publisher.connection.about,
             track=track.id,
             reason=reason,
             seconds=round(now - publisher.created_at, 1),

@@ -79,7 +79,7 @@ class Shard:
             return p.Failed(request_id=command.request_id, code=error.code, message=error.message)
         except Exception:
             # One command must not end the calls of everybody else.
-            self._note_fault("command failed", now, command=type(command).__name__)
+            self._note_fault("command failed", now, command=type(command).__name__, **p.about(command))
             return p.Failed(request_id=command.request_id, code="internal_error", message="The media server failed at this request.")
         return p.Reply(request_id=command.request_id, result=result)
 
@@ -168,9 +168,10 @@ class Shard:
         try:
             self._handle(event, now, unix_s)
         except Exception:
-            self._note_fault("event failed", now, event_kind=type(event).__name__)
-            if not isinstance(event, StunReceived):
-                self._give_up(self.connections.get(event.slot, event.generation), now)
+            connection = None if isinstance(event, StunReceived) else self.connections.get(event.slot, event.generation)
+            about = connection.about if connection is not None else {}
+            self._note_fault("event failed", now, event_kind=type(event).__name__, **about)
+            self._give_up(connection, now)
 
     def run_timers(self, now: float) -> float | None:
         """Do what is due; returns when the next thing is."""
@@ -178,7 +179,7 @@ class Shard:
             try:
                 self.connections.fire(connection, now)
             except Exception:
-                self._note_fault("timer failed", now, slot=connection.slot)
+                self._note_fault("timer failed", now, **connection.about)
                 self._give_up(connection, now)
         while (subscription := self._context.alarms.take_due(now)) is not None:
             self._look_at(subscription, now)
@@ -189,7 +190,7 @@ class Shard:
         try:
             subscription.owner.look_at(subscription, now)
         except Exception:
-            self._note_fault("renegotiation failed", now, slot=subscription.connection.slot)
+            self._note_fault("renegotiation failed", now, **subscription.connection.about)
             self._give_up(subscription.connection, now)
 
     def _handle(self, event: Event, now: float, unix_s: float) -> None:
@@ -203,7 +204,8 @@ class Shard:
             case UnknownSsrc():
                 self._unknown_ssrc(event)
             case FirstPacket():
-                log.debug("first packet", slot=event.slot, track=event.track)
+                connection = self.connections.get(event.slot, event.generation)
+                log.debug("first packet", track=event.track, **(connection.about if connection is not None else {}))
             case _:
                 assert_never(event)
 
@@ -242,7 +244,7 @@ class Shard:
         try:
             connection.owner.connection_over(connection, "internal_error", now)
         except Exception:
-            self._note_fault("closing a failed connection failed", now, slot=connection.slot)
+            self._note_fault("closing a failed connection failed", now, **connection.about)
 
     def _note_fault(self, what: str, now: float, **context: Any) -> None:
         """Count the exception that is being handled. The log shows the first few and what they have come to."""

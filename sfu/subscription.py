@@ -175,7 +175,7 @@ class Subscriptions:
     """Those of one room; the :class:`~sfu.connection.Owner` of their connections. ``participants`` are the room's own, by reference."""
 
     def __init__(self, room_id: RoomId, participants: dict[UserId, Participant], shard: ShardContext, log: Any) -> None:
-        self._room_id = room_id
+        self.room_id = room_id
         self._participants = participants
         self._shard = shard
         self._log = log
@@ -295,7 +295,7 @@ class Subscriptions:
     # --------------------------------------------------------------------------------- what connections tell (Owner)
 
     def connection_up(self, connection: Connection, now: float) -> None:
-        self._log.info("connected", user=connection.user_id, slot=connection.slot, dtls=connection.association.describe())
+        self._log.info("connected", **connection.about, dtls=connection.association.describe())
         for consumer in connection.consumers.values():
             if consumer.flowing:
                 consumer.track.compile(self._shard.loop)
@@ -331,7 +331,7 @@ class Subscriptions:
             index = None
         if number is None or index is None:
             subscription.waiting[track.id] = (track, publisher_id)
-            self._log.warning("no section for a track", user=participant.user_id, track=track.id, waiting=len(subscription.waiting))
+            self._log.warning("no section for a track", **subscription.connection.about, track=track.id, waiting=len(subscription.waiting))
             return
         connection = subscription.connection
         consumer = Consumer(ConsumerId(str(uuid.uuid4())), index, track, publisher_id, connection, str(number), now)
@@ -374,4 +374,4 @@ class Subscriptions:
                 offered.track.compile(loop)
 
     def _event(self, message: Callable[..., ShardMessage], /, **fields: Any) -> ShardMessage:
-        return self._shard.event(message, room_id=self._room_id, **fields)
+        return self._shard.event(message, room_id=self.room_id, **fields)

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import io
+import logging
 import sys
 from typing import Any
 
 import pytest
 import structlog
 
-from sfu.__main__ import set_up_logs
-from sfu.config import load
 from sfu.forwarding._native import RtcpReceived, StunReceived
+from sfu.logs import set_up_logs
 from tests.sfu.test_hostile import binding_request
 
 
@@ -57,13 +57,15 @@ def test_traceback_shows_no_local_variables(monkeypatch: pytest.MonkeyPatch, ter
 
     stream = Stream()
     monkeypatch.setattr(sys, "stderr", stream)
-    before = structlog.get_config()
+    before, handlers, level = structlog.get_config(), logging.root.handlers[:], logging.root.level
     try:
-        set_up_logs(load({}, environment={}))
+        set_up_logs("info")
         fail_with_a_secret("S3CR" + "3T")
     finally:
         structlog.contextvars.clear_contextvars()
         structlog.configure(**before)
+        logging.root.handlers[:] = handlers
+        logging.root.setLevel(level)
     assert "RuntimeError" in stream.getvalue()
     assert "S3CR3T" not in stream.getvalue()
 
