@@ -64,7 +64,7 @@ class Search:
         good, bad = 0, 0
         rooms = self._base.rooms
         while len(self._steps) < MAX_STEPS:
-            report = await self._execute_step(changed(self._base, {"rooms": rooms}))
+            report = await self._execute_step(self._step(rooms))
             if report.interrupted:
                 break
             self._note(report, rooms)
@@ -79,6 +79,10 @@ class Search:
         best = max((step for step in self._steps if step.good), key=lambda step: step.rooms, default=None)
         return Capacity(host=self._host, scenario=self._base, shards=self._shards, last_good=best, steps=tuple(self._steps))
 
+    def _step(self, rooms: int) -> Scenario:
+        """People come as fast in a large step as in a small one: otherwise the limit would be that of a join storm."""
+        return changed(self._base, {"rooms": rooms, "ramp_s": self._base.ramp_s * rooms / self._base.rooms})
+
     def _note(self, report: Report, rooms: int) -> None:
         shards = [shard for server in report.server for shard in server.shards]
         self._shards = len(shards) or self._shards
@@ -86,7 +90,7 @@ class Search:
         cpus = [shard.forwarding_cpu for shard in shards if shard.forwarding_cpu is not None]
         step = Step(
             rooms=rooms,
-            participants=changed(self._base, {"rooms": rooms}).participants,
+            participants=self._step(rooms).participants,
             streams=report.hearing.heard,
             good=report.is_good,
             loss_ratio=report.media.loss_ratio,

@@ -95,7 +95,7 @@ class Signaling:
         target = websocket_url(url)
         try:
             # No proxy: a load tester talks to the address it is given.
-            secure = tls if target.startswith("wss:") else None
+            secure = (tls or ssl.create_default_context()) if target.startswith("wss:") else None
             socket = await connect(target, open_timeout=DEFAULT_TIMEOUT_S, proxy=None, compression=None, ssl=secure)
         except (InvalidURI, InvalidHandshake) as error:
             raise TargetError(f"{target} is not an Antiphon server: {error}") from error

@@ -49,7 +49,7 @@ async def test_loss_duplication_and_delay_are_found_as_they_were_made(server: Ru
 
 
 async def test_the_load_testers_own_bad_network_is_as_bad_as_asked_for(server: RunningServer) -> None:
-    scenario = Scenario(publishers=4, listeners=7, duration_s=4, network=Network(loss_ratio=0.05, delay_ms=80))
+    scenario = Scenario(publishers=4, listeners=7, duration_s=3, network=Network(loss_ratio=0.05, delay_ms=80))
     report = await measured(server.url, scenario)
     # Chance, and not every twentieth: so many packets within five standard deviations.
     assert report.media.loss_ratio == pytest.approx(0.05, abs=5 * (0.05 * 0.95 / report.media.expected_packets) ** 0.5)

@@ -140,6 +140,20 @@ async def test_figures_of_a_pair_go_on_after_a_cut(people: People) -> None:
     assert people.hub.traffic.meter(meter).expected > before.expected
 
 
+async def test_a_broken_websocket_is_resumed_and_costs_no_packet(people: People) -> None:
+    ann, bo = await people.person("light"), await people.person("listener")
+    await people.hear(bo, 1)
+    meter, traffic = bo.pairs[ann.user_id].meter, people.hub.traffic
+    await asyncio.gather(ann.signaling.abort(), bo.signaling.abort())
+    await until(lambda: len(ann.reconnected_after_s) == len(bo.reconnected_after_s) == 1)
+    before = traffic.meter(meter).received
+    await until(lambda: traffic.meter(meter).received > before + 5)
+    bo.finish_hearing()
+    await until(lambda: traffic.meter(meter).received == traffic.meter(meter).expected)
+    assert [person.interruptions for person in (ann, bo)] == [["WebSocket closed (1006 )"]] * 2
+    assert len(people.hub.traffic.endpoint(bo.connections()[0].endpoint)) > 0  # the same connections all the time
+
+
 class TestOffers:
     """What a server may say, and what follows of it."""
 
