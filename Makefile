@@ -16,7 +16,7 @@ python := .venv/bin/python
 native_sources := $(filter-out sfu/forwarding/_native.c loadtest/native/_traffic.c, $(wildcard $(foreach suffix, c h pyx pxd, \
 	sfu/forwarding/*.$(suffix) loadtest/native/*.$(suffix))))
 
-.PHONY: help setup run test lint build screenshots bench bench-join fuzz stress clean browsers fuzzer
+.PHONY: help setup run test lint build screenshots bench bench-room50 bench-join fuzz stress clean browsers fuzzer
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ bench: setup ## Measure the forwarding loop against its floor
 
 bench-join: setup ## Measure what a join costs control and a shard, and how long it takes
 	@exec $(python) tests/bench/join.py $(ARGS)
+
+bench-room50: setup browsers ## Measure a room of fifty in Chromium
+	@exec $(python) -m tests.bench.room50 $(ARGS)
 
 screenshots: setup browsers ## Write screenshots of the page's main states to screenshots/
 	@exec $(python) -m tests.browser.screenshots
