@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Any, Final, Literal
 
 import msgspec
 
@@ -20,8 +22,12 @@ from control.operator import REMOVED
 from control.placement import Choice
 from control.processes import LocalShards
 from control.rooms import Participant, Room
+from control.sessions import UNSENT
 from control.shards import ShardLink, Shards
-from sfu.protocol import RoomId, ShardId, TrackId, UserId
+from sfu.protocol import MeasureRoom, RoomFigures, RoomId, ShardId, TrackId, UserId
+
+MEASURE_S: Final = 0.5
+"""Between the two looks of which rates are made."""
 
 
 class ShardInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -48,14 +54,28 @@ class ShardList(msgspec.Struct, frozen=True, kw_only=True):
     shards: list[ShardInfo]
 
 
+class MediaInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """What comes in from one person. ``packets``, ``lost``: since its track began; ``bitrate_bps``, ``packets_per_s``: of the last half
+    second; ``level_dbov``: of the last packet, 0 is the loudest, -127 silence (RFC 6464)."""
+
+    packets: int
+    lost: int
+    jitter_ms: float
+    level_dbov: int
+    bitrate_bps: float
+    packets_per_s: float
+
+
 class ParticipantInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """``track_id``: of its track, null while nobody can hear it; ``consumers``: how many people it hears."""
+    """``track_id``: of its track, null while nobody can hear it; ``consumers``: how many people it hears.
+    ``media``: null where nothing comes in, in lists, and where the media server does not answer."""
 
     user_id: UserId
     username: str
     muted: bool
     track_id: TrackId | None
     consumers: int
+    media: MediaInfo | None = None
 
 
 class RoomInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,7 +142,15 @@ class Admin:
             Endpoint("GET", "/api/shards", "list_shards", "Every shard with its load", self.list_shards, ShardList),
             Endpoint("GET", "/api/placement", "placement", "Which shard the next room would get, and why", self.placement, Choice),
             Endpoint("GET", "/api/rooms", "list_rooms", "Every room with its participants", self.list_rooms, RoomList),
-            Endpoint("GET", "/api/rooms/{room_id}", "show_room", "One room", self.show_room, RoomInfo, errors=("room_not_found",)),
+            Endpoint(
+                "GET",
+                "/api/rooms/{room_id}",
+                "show_room",
+                "One room, with what comes in from its people",
+                self.show_room,
+                RoomInfo,
+                errors=("room_not_found",),
+            ),
             *self._shard_actions(),
             *self._room_actions(),
             Endpoint(
@@ -234,7 +262,22 @@ class Admin:
         return RoomList(rooms=[_room_info(room) for room in self._rooms])
 
     async def show_room(self, asked: Asked) -> RoomInfo:
-        return _room_info(self.room(asked))
+        room = self.room(asked)
+        return _room_info(room, await self._media(room))
+
+    async def _media(self, room: Room) -> dict[TrackId, MediaInfo]:
+        """What comes in, by track: two looks at the counters make rates."""
+        if room.shard is None or not any(person.track_id for person in room.participants.values()):
+            return {}
+        measure = MeasureRoom(**UNSENT, room_id=room.room_id)
+        first = await self._dispatcher.ask(room.shard, measure)
+        if not isinstance(first, RoomFigures):
+            return {}
+        await asyncio.sleep(MEASURE_S)
+        second = await self._dispatcher.ask(room.shard, measure) if room.shard is not None else first
+        if not isinstance(second, RoomFigures) or second.at_ms <= first.at_ms:
+            return {}
+        return _media_infos(first, second)
 
     async def make_token(self, asked: Asked) -> TokenMade:
         wish, keys = asked.body, self._access.keys
@@ -275,18 +318,37 @@ class Admin:
         )
 
 
-def _room_info(room: Room) -> RoomInfo:
-    people = [_participant_info(participant) for participant in room.participants.values()]
+def _media_infos(first: RoomFigures, second: RoomFigures) -> dict[TrackId, MediaInfo]:
+    before = {track.track_id: track for track in first.tracks}
+    seconds = (second.at_ms - first.at_ms) / 1000
+    infos = {}
+    for track in second.tracks:
+        earlier = before.get(track.track_id)
+        packets, volume = (earlier.packets, earlier.payload_bytes) if earlier is not None else (0, 0)
+        infos[track.track_id] = MediaInfo(
+            packets=track.packets,
+            lost=track.lost,
+            jitter_ms=track.jitter_ms,
+            level_dbov=track.level_dbov,
+            bitrate_bps=8 * (track.payload_bytes - volume) / seconds,
+            packets_per_s=(track.packets - packets) / seconds,
+        )
+    return infos
+
+
+def _room_info(room: Room, media: Mapping[TrackId, MediaInfo] = MappingProxyType({})) -> RoomInfo:
+    people = [_participant_info(participant, media) for participant in room.participants.values()]
     return RoomInfo(room_id=room.room_id, shard_id=room.shard, participants=people)
 
 
-def _participant_info(participant: Participant) -> ParticipantInfo:
+def _participant_info(participant: Participant, media: Mapping[TrackId, MediaInfo]) -> ParticipantInfo:
     return ParticipantInfo(
         user_id=participant.user_id,
         username=participant.username,
         muted=participant.muted,
         track_id=participant.track_id,
-        consumers=len(participant.consumers),
+        consumers=len(participant.consumers) + len(participant.subscribed),
+        media=media.get(participant.track_id) if participant.track_id is not None else None,
     )
 
 

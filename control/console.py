@@ -152,11 +152,15 @@ def shards(file: Path | None, url: str | None, as_json: bool, watch: bool) -> No
 @URL_OPTION
 @JSON_OPTION
 @WATCH_OPTION
+@click.argument("room", required=False)
 @reporting
-def rooms(file: Path | None, url: str | None, as_json: bool, watch: bool) -> None:
-    """List the rooms of a running server, the shard of each and the people in it."""
+def rooms(file: Path | None, url: str | None, as_json: bool, watch: bool, room: str | None) -> None:
+    """List the rooms of a running server, the shard of each and the people in it; with ROOM that one, and what comes in from its people."""
     client = AdminClient(file, url)
-    _show(lambda: client.get("/api/rooms"), _room_table, as_json, watch)
+    if room is None:
+        _show(lambda: client.get("/api/rooms"), _room_table, as_json, watch)
+    else:
+        _show(lambda: client.get(f"/api/rooms/{quoted(room)}"), _people_table, as_json, watch)
 
 
 def _show(ask: Callable[[], Any], table: Callable[[Any], Table], as_json: bool, watch: bool) -> None:
@@ -212,6 +216,21 @@ def _room_table(answer: Any) -> Table:
         talking = sum(person["track_id"] is not None and not person["muted"] for person in people)
         names = Text(", ".join(person["username"] for person in people[:8]) + (", ..." if len(people) > 8 else ""))
         table.add_row(one["room_id"], one["shard_id"] or "-", str(len(people)), str(talking), names)
+    return table
+
+
+def _people_table(answer: Any) -> Table:
+    from rich.text import Text
+
+    table = _table("name", "user", "muted", "#hears", "#packets", "#lost", "#jitter ms", "#kbit/s", "#dBov")
+    for person in answer["participants"]:
+        media = person["media"]
+        figures = ["-"] * 5
+        if media is not None:
+            figures = [str(media["packets"]), str(media["lost"]), f"{media['jitter_ms']:.1f}"]
+            figures += [f"{media['bitrate_bps'] / 1000:.1f}", str(media["level_dbov"])]
+        muted = "yes" if person["muted"] else "no"
+        table.add_row(Text(person["username"]), person["user_id"], muted, str(person["consumers"]), *figures)
     return table
 
 

@@ -203,6 +203,12 @@ class ReportState(_Command, frozen=True, kw_only=True, tag="report_state"):
     takes. What the shard says from then on is about what has changed since."""
 
 
+class MeasureRoom(_Command, frozen=True, kw_only=True, tag="measure_room"):
+    """Say what comes in from the people of a room now. Answer: :class:`RoomFigures`. Errors: ``not_in_room`` for an unknown room."""
+
+    room_id: RoomId
+
+
 class Reset(_Command, frozen=True, kw_only=True, tag="reset"):
     """Frees every room. Sent to a shard that cannot give an account of its rooms. Answer: :class:`Done`."""
 
@@ -228,6 +234,7 @@ Command = (
     | RestartIce
     | SetMuted
     | ReportState
+    | MeasureRoom
     | Reset
     | Shutdown
 )
@@ -253,7 +260,28 @@ class Reported(_Message, frozen=True, kw_only=True, tag="reported"):
     entries: int
 
 
-Result = Done | Offer | Reported
+class TrackFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """One incoming track since its beginning. ``lost``: cumulative (RFC 3550 A.3), ``jitter_ms``: as there (A.8); ``level_dbov``: of the
+    last packet, 0 is the loudest, -127 silence (RFC 6464)."""
+
+    user_id: UserId
+    track_id: TrackId
+    packets: int
+    payload_bytes: int
+    lost: int
+    jitter_ms: float
+    level_dbov: int
+
+
+class RoomFigures(_Message, frozen=True, kw_only=True, tag="room_figures"):
+    """``at_ms``: when, on the shard's own monotonic clock; ``more``: tracks there was no room for in the answer."""
+
+    at_ms: int
+    tracks: list[TrackFigures]
+    more: int
+
+
+Result = Done | Offer | Reported | RoomFigures
 
 
 class Reply(_Message, frozen=True, kw_only=True, tag="reply"):

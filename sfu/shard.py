@@ -19,6 +19,7 @@ from sfu.config import ShardConfig
 from sfu.connection import Connection, Connections
 from sfu.errors import PeerError
 from sfu.feedback import Nack, read_rtcp
+from sfu.figures import room_figures
 from sfu.forwarding._native import DtlsReceived, FirstPacket, RtcpReceived, StunReceived, UnknownSsrc
 from sfu.indices import Indices
 from sfu.metrics import Metrics
@@ -122,6 +123,8 @@ class Shard:
                 self._room(command.room_id).set_muted(command.user_id, command.muted)
             case p.ReportState():
                 return self._report(command.request_id)
+            case p.MeasureRoom():
+                return room_figures(self._room(command.room_id), self._loop, now)
             case p.Reset():
                 self.close_rooms("reset", now)
             case p.Shutdown():

@@ -17,6 +17,7 @@ import pytest
 import websockets
 from websockets.asyncio.client import ClientConnection
 
+from tests.scenarios.call import Call
 from tests.server import ROOT, RunningServer
 
 WAIT_S = 30.0
@@ -98,6 +99,27 @@ class TestCommands:
             await hear(ann, "publisher_created")
             status, out, _ = await antiphon(environment, "undrain", shard, "--url", server.url)
             assert (status, out) == (0, f"shard {shard} takes rooms\n")
+
+    async def test_one_room_is_shown_with_what_comes_in_from_its_people(self, server: RunningServer, environment: dict[str, str]) -> None:
+        async with Call(server) as call:
+            ann = await call.host("Ann")
+            await call.guest("Bo", ann.room_id, publishes=False)
+
+            async def people() -> dict[str, Any]:
+                status, out, err = await antiphon(environment, "rooms", ann.room_id, "--json", "--url", server.url)
+                assert (status, err) == (0, "")
+                return {person["username"]: person["media"] for person in json.loads(out)["participants"]}
+
+            first = await people()
+            second = await people()
+            assert first["Bo"] is None
+            assert second["Ann"]["packets"] > first["Ann"]["packets"] > 0
+            assert second["Ann"]["lost"] == 0
+            assert 1_000 < second["Ann"]["bitrate_bps"] < 200_000
+            assert 10 < second["Ann"]["packets_per_s"] < 200
+            status, out, _ = await antiphon(environment, "rooms", ann.room_id, "--url", server.url)
+            assert status == 0
+            assert "Ann" in out
 
     async def test_mistakes_are_one_line(self, server: RunningServer, environment: dict[str, str], tmp_path: Path) -> None:
         elsewhere = {**environment, "ANTIPHON_CONTROL_RUNTIME_DIR": str(tmp_path)}
