@@ -39,8 +39,9 @@ bool srtp_evp_available(void);
 struct srtp_keys *srtp_keys_new(int profile, const uint8_t *rx_key, const uint8_t *tx_key, bool use_evp);
 void srtp_keys_free(struct srtp_keys *keys);
 
-/* Ask for what srtp_protect_rtp will read. */
-void srtp_prefetch(const struct srtp_keys *keys);
+/* Ask for what srtp_protect_rtp will read: first the keys, and when they are there, what they refer to. */
+void srtp_prefetch_keys(const struct srtp_keys *keys);
+void srtp_prefetch_context(const struct srtp_keys *keys);
 
 /* In place; *length shrinks to the plaintext. */
 enum drop_reason srtp_unprotect_rtp(struct srtp_keys *keys, uint8_t *packet, size_t *length);

@@ -36,7 +36,9 @@ enum drop_reason srtp_unprotect_rtcp_packet(struct srtp_keys *keys, uint8_t *pac
     return DROP_auth_failed;
 }
 
-void srtp_prefetch(const struct srtp_keys *keys) { (void)keys; }
+void srtp_prefetch_keys(const struct srtp_keys *keys) { (void)keys; }
+
+void srtp_prefetch_context(const struct srtp_keys *keys) { (void)keys; }
 
 bool srtp_protect_rtp(struct srtp_keys *keys, uint8_t *packet, size_t header_length, size_t *length, uint64_t index) {
     (void)keys, (void)packet, (void)header_length, (void)index;
