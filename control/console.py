@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -48,7 +49,7 @@ class AdminClient:
         config = _config(file)
         self.url = (url or _url(config)).rstrip("/")
         headers = {"Authorization": f"Bearer {_token(config, self.url)}"}
-        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=TIMEOUT_S, trust_env=False)
+        self._http = httpx.Client(base_url=self.url, headers=headers, timeout=TIMEOUT_S, trust_env=False, verify=_trust(config, self.url))
 
     def get(self, path: str) -> Any:
         return self._ask("GET", path, None)
@@ -91,6 +92,27 @@ def _url(config: ControlConfig) -> str:
     host = "localhost" if config.host in ("0.0.0.0", "::") else config.host
     scheme = "https" if config.tls_certificate or config.dev_tls else "http"
     return f"{scheme}://{f'[{host}]' if ':' in host else host}:{config.port}"
+
+
+def _trust(config: ControlConfig, url: str) -> ssl.SSLContext:
+    """What a server's certificate is checked against.
+
+    On this host it is enough that it is the very one that the configuration names, or that --dev-tls has made: that holds for other names
+    than localhost, and nobody else vouches for the latter.
+    """
+    from control import dev_certificate  # not before: as httpx above
+
+    context = ssl.create_default_context()
+    known = Path(config.tls_certificate) if config.tls_certificate else runtime_path(config) / dev_certificate.CERTIFICATE
+    if is_loopback(urlsplit(url).hostname or "") and known.is_file():
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname = False
+        context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+        try:
+            context.load_verify_locations(known)
+        except OSError as error:
+            raise ConsoleError(f"the certificate {known} cannot be used: {error.strerror}") from None
+    return context
 
 
 def _token(config: ControlConfig, url: str) -> str:

@@ -23,6 +23,8 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 log = structlog.get_logger("antiphon.tls")
 
+CERTIFICATE: Final = "dev-tls.crt"
+KEY: Final = "dev-tls.key"
 LIFETIME: Final = datetime.timedelta(days=365)
 RENEWED_BEFORE: Final = datetime.timedelta(days=30)
 MAX_COMMON_NAME: Final = 64
@@ -39,7 +41,7 @@ def machine_names(*more: str) -> list[str]:
 
 def kept(folder: Path, names: Iterable[str], now: datetime.datetime) -> tuple[Path, Path]:
     """Files of a certificate for ``names`` and of its key in ``folder`` (private to this user), made if need be. Raises OSError."""
-    certificate, key = folder / "dev-tls.crt", folder / "dev-tls.key"
+    certificate, key = folder / CERTIFICATE, folder / KEY
     wanted = {_general_name(name) for name in names}
     if not (key.exists() and _is_good(certificate, wanted, now)):
         _make(certificate, key, wanted, now)

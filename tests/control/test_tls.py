@@ -11,6 +11,8 @@ import re
 import socket
 import ssl
 import stat
+import sys
+from asyncio.subprocess import PIPE
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ from control import dev_certificate
 from control.binding import StartError
 from control.config import ConfigError, load
 from control.tls import Tls
-from tests.server import RunningServer
+from tests.server import ROOT, RunningServer
 
 NOW = datetime.datetime.now(datetime.UTC)
 NAMES = ["localhost", "127.0.0.1"]
@@ -246,3 +248,8 @@ class TestSelfSigned:
             assert b"<html" in await served.get("/", context)
             async with served.connect(context) as client:
                 await register(client, "Ann")
+            # Commands on this host trust it too.
+            command = [sys.executable, "-m", "control", "shards", "--url", server.url]
+            asked = await asyncio.create_subprocess_exec(*command, env=environment, cwd=ROOT, stdout=PIPE, stderr=PIPE)
+            assert (await asyncio.wait_for(asked.communicate(), WAIT_S))[1] == b""
+            assert asked.returncode == 0
