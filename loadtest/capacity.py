@@ -121,7 +121,7 @@ def next_rooms(good: int, bad: int, first: int) -> int | None:
 def show(found: Capacity, console: Console) -> None:
     """The steps as a table, and the result in a sentence."""
     table = Table(pad_edge=False, box=None)
-    for name in ("rooms", "people", "streams", "packets/s out", "loss", "latency p99", "setup p99", "forwarding CPU"):
+    for name in ("rooms", "people", "streams", "packets/s out", "loss", "latency p99", "setup p99", "cores"):
         table.add_column(name, justify="right")
     table.add_column("")
     for step in sorted(found.steps, key=lambda step: step.rooms):
@@ -133,7 +133,7 @@ def show(found: Capacity, console: Console) -> None:
             number(None if step.loss_ratio is None else 100 * step.loss_ratio, "%", 3),
             number(step.latency_p99_ms, "ms", 2),
             number(step.setup_p99_ms, "ms", 0),
-            number(step.forwarding_cpu_max, "cores", 2),
+            number(step.forwarding_cpu_max, "", 2),
             "good" if step.good else "; ".join(step.limits),
         )
     console.print(table)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -197,7 +196,3 @@ class Crowd:
                 member.participant.hush()
         present = [member.participant.leave() for member in self.members if member.participant is not None]
         await asyncio.gather(*present, return_exceptions=True)
-
-    @staticmethod
-    def now() -> float:
-        return time.monotonic()

@@ -11,6 +11,8 @@ from collections import deque
 from pathlib import Path
 from typing import Final, NamedTuple
 
+import msgspec
+
 from loadtest.native._traffic import Traffic, TrafficCounters
 from loadtest.report import Counts, GeneratorFigures, percentile
 
@@ -113,9 +115,7 @@ class GeneratorWatch:
             auth_failed=auth_failed,
             bottlenecks=(),
         )
-        return GeneratorFigures(
-            **{name: getattr(found, name) for name in found.__struct_fields__ if name != "bottlenecks"}, bottlenecks=problems(found)
-        )
+        return msgspec.structs.replace(found, bottlenecks=problems(found))
 
     async def close(self) -> None:
         self._task.cancel()

@@ -127,6 +127,7 @@ class Participant:
         self.reconnected_after_s: list[float] = []
         """For each signaling connection that broke, the seconds until there was another."""
         self._subscription: LightConnection | None = None
+        self._is_publishing = False
         self._resume_token = ""
         self._held: frozenset[str] = frozenset()
         self._consume_at = 0.0
@@ -179,9 +180,13 @@ class Participant:
     async def publish(self) -> None:
         """Speak. Returns when the server has announced the track and media flow."""
         assert self.talker is not None
-        self.setup.offer_asked = time.monotonic()
-        offer = (await self.signaling.request("create_publisher", "publisher_created"))["sdp"]
-        old, self._publishing = self._publishing, await self._make_publishing(offer)
+        self._is_publishing = True
+        try:
+            self.setup.offer_asked = time.monotonic()
+            offer = (await self.signaling.request("create_publisher", "publisher_created"))["sdp"]
+            old, self._publishing = self._publishing, await self._make_publishing(offer)
+        finally:
+            self._is_publishing = False
         if old is not None:
             await _closed(old)
 
@@ -289,6 +294,8 @@ class Participant:
         match message["type"]:
             case "new_publisher" if self._hearing == "consumers" and not self._still_hears(message["user_id"]):
                 self._start(self._consume(message["user_id"]))
+            case "publisher_closed" if message["user_id"] == self.user_id:
+                self._lost_publisher()
             case "publisher_closed" | "user_left":
                 self._forget(message["user_id"])
             case "consumer_closed" if message.get("reason") not in ("closed", "replaced"):
@@ -366,6 +373,12 @@ class Participant:
         for pair in self.pairs.values():
             pair.steps = self._subscription.steps
         await self._subscription.connected()
+
+    def _lost_publisher(self) -> None:
+        """The server has given up our own connection; nobody asked for that."""
+        if self._publishing is not None and not self._is_publishing:
+            self.interruptions.append("publisher_closed")
+            self._start(self.publish())
 
     def _lost_consumer(self, message: Message) -> None:
         pair = next((pair for pair in self.pairs.values() if pair.consumer_id == message["consumer_id"]), None)
