@@ -110,6 +110,7 @@ async def away(cable: Cable, *people: Person) -> AsyncIterator[None]:
     yield
     await cable.mend()
     for person in people:
+        await person.page.evaluate("dispatchEvent(new Event('online'))")  # as the browser tells: else it waits for its next attempt
         await person.wait_status("In room")
 
 

@@ -65,6 +65,36 @@ def test_every_event_and_state_is_documented() -> None:
     assert {name for name in events | set(re.findall(r'"(\w+)"', states[1])) if f"`{name}`" not in readme} == set()
 
 
+def test_tsc_tells_an_application_which_error_codes_it_has_forgotten(tmp_path: Path) -> None:
+    library = ROOT / "web" / "client"
+    source = (library / "errors.js").read_text()
+    codes = set(re.findall(r"^ \* - `(\w+)`:", source, re.MULTILINE)) | set(re.findall(r'^    "(\w+)",$', source, re.MULTILINE))
+    for name, known in (("all", codes), ("one_forgotten", codes - {"room_full"})):
+        cases = "\n".join(f'    case "{code}":' for code in sorted(known))
+        (tmp_path / f"{name}.js").write_text(
+            f"""/** @param {{import("{library / "index.js"}").AntiphonError}} error @returns {{string}} */
+export function describe(error) {{
+  switch (error.code) {{
+{cases}
+      return error.message;
+    default:
+      /** @satisfies {{never}} */ (error.code);
+      return "";
+  }}
+}}
+"""
+        )
+    tsc = ROOT / ".tools" / "node_modules" / "typescript" / "bin" / "tsc"
+    assert tsc.exists(), "there is no TypeScript: run `make lint`"
+    flags = ["--noEmit", "--allowJs", "--checkJs", "--strict", "--target", "es2022", "--module", "es2022", "--moduleResolution", "bundler"]
+    files = [str(file) for file in sorted(tmp_path.glob("*.js"))]
+    done = subprocess.run([*node(), str(tsc), *flags, *files], cwd=ROOT, capture_output=True, text=True, timeout=110, check=False)
+    complaints = [line for line in done.stdout.splitlines() if "error" in line]
+    assert len(complaints) == 1, done.stdout
+    assert "one_forgotten.js" in complaints[0]
+    assert "room_full" in complaints[0]
+
+
 def test_pages_load_nothing_from_elsewhere() -> None:
     addresses = re.compile(r"""(?:src|href|url|from|import)\s*[=(]?\s*["'(](?:https?:)?//""")
     for file in (ROOT / "web").rglob("*"):
