@@ -81,6 +81,15 @@ describe("a call", () => {
     assert.deepEqual(socket.sent.at(-1), { type: "register", username: "Ann", token: "ey.J.x" });
   });
 
+  it("tells what the operator says, and that the server will stop", async () => {
+    const told = [];
+    client.on("announcement", ({ message }) => told.push(message));
+    client.on("draining", ({ deadlineSeconds }) => told.push(deadlineSeconds));
+    socket.say({ type: "announcement", message: "Tea at five." });
+    socket.say({ type: "server_draining", deadline_s: 60 });
+    assert.deepEqual(told, ["Tea at five.", 60]);
+  });
+
   it("sends its candidates behind its answers", async () => {
     await client.publish(track);
     await client.createRoom();

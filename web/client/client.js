@@ -12,6 +12,7 @@
 
 import { AntiphonError, disconnected, serverError } from "./errors.js";
 import {
+  AnnouncementEvent,
   DisconnectedEvent,
   DrainingEvent,
   ErrorEvent,
@@ -66,7 +67,8 @@ const QUIET_REQUESTS = new Set([
 /**
  * @extends {TypedEventTarget<{
  *   statechange: StateChangeEvent, reconnecting: ReconnectingEvent, reconnected: ReconnectedEvent, disconnected: DisconnectedEvent,
- *   error: ErrorEvent, roomjoined: RoomJoinedEvent, roomleft: RoomLeftEvent, roommoved: RoomMovedEvent, draining: DrainingEvent}>}
+ *   error: ErrorEvent, roomjoined: RoomJoinedEvent, roomleft: RoomLeftEvent, roommoved: RoomMovedEvent, draining: DrainingEvent,
+ *   announcement: AnnouncementEvent}>}
  */
 export class AntiphonClient extends TypedEventTarget {
   #surroundings;
@@ -268,6 +270,7 @@ export class AntiphonClient extends TypedEventTarget {
   #onMessage(message) {
     this.#membership.onMessage(message);
     if (message.type === "room_moved") this.dispatchEvent(new RoomMovedEvent(message.reason));
+    if (message.type === "announcement") this.dispatchEvent(new AnnouncementEvent(message.message));
     if (message.type === "server_draining") this.dispatchEvent(new DrainingEvent(message.deadline_s));
     if (message.type === "error" && !QUIET_REQUESTS.has(message.request ?? "")) this.#report(serverError(message));
   }

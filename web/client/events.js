@@ -149,6 +149,15 @@ export class RoomMovedEvent extends Event {
   }
 }
 
+/** `announcement`: the operator tells the people of this room, or everybody, something. Plain text, to be shown as text. */
+export class AnnouncementEvent extends Event {
+  /** @param {string} message */
+  constructor(message) {
+    super("announcement");
+    /** @readonly */ this.message = message;
+  }
+}
+
 /** `draining`: the server will stop in `deadlineSeconds`. */
 export class DrainingEvent extends Event {
   /** @param {number} deadlineSeconds */

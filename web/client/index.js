@@ -15,6 +15,7 @@
 export { AntiphonClient } from "./client.js";
 export { AntiphonError, SERVER_ERROR_CODES } from "./errors.js";
 export {
+  AnnouncementEvent,
   DisconnectedEvent,
   DrainingEvent,
   ErrorEvent,
