@@ -19,11 +19,13 @@ from control.effects import Outcome, Refused, Unanswered
 from control.grants import EVERYDAY, GRANTS, Grant, Grants
 from control.openapi import document
 from control.operator import REMOVED
+from control.path import PathReport
 from control.placement import Choice
 from control.processes import LocalShards
 from control.rooms import Participant, Room
 from control.sessions import UNSENT
 from control.shards import ShardLink, Shards
+from control.why import Paths
 from sfu.protocol import MeasureRoom, RoomFigures, RoomId, ShardId, TrackId, UserId
 
 MEASURE_S: Final = 0.5
@@ -153,6 +155,16 @@ class Admin:
             ),
             *self._shard_actions(),
             *self._room_actions(),
+            Endpoint(
+                "GET",
+                "/api/rooms/{room_id}/path",
+                "show_path",
+                "Every hop between one who speaks and one who is to hear it, and the first that fails",
+                Paths(self._dispatcher, self._shards).show,
+                PathReport,
+                errors=("room_not_found", "participant_not_found"),
+                query={"from": "who speaks, a user id or a username", "to": "who is to hear it, likewise"},
+            ),
             Endpoint(
                 "POST",
                 "/api/tokens",

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
 import msgspec
@@ -71,15 +71,18 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request, checked. ``path``: parameters of the address; ``body``: of the endpoint's type, None where it has none."""
+    """One request, checked. ``path``: parameters of the address; ``body``: of the endpoint's type, None where it has none; ``query``: every
+    parameter that the endpoint has after the question mark."""
 
     path: Mapping[str, str]
     body: Any = None
+    query: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One operation. ``result``: type of the answer, None for an empty one (204); ``errors``: codes beside those that any may give."""
+    """One operation. ``result``: type of the answer, None for an empty one (204); ``errors``: codes beside those that any may give;
+    ``query``: parameters that must stand after the question mark, each with what it is."""
 
     method: Literal["GET", "POST", "PUT", "DELETE"]
     path: str
@@ -90,6 +93,7 @@ class Endpoint:
     body: type[msgspec.Struct] | None = None
     errors: tuple[str, ...] = ()
     created: bool = False
+    query: Mapping[str, str] = field(default_factory=dict)
 
 
 Guard = Callable[[str | None], str | None]
@@ -145,8 +149,11 @@ async def _read(endpoint: Endpoint, request: Request) -> Asked:
                     raise ApiError("body_too_large")
     except TimeoutError:
         raise ApiError("body_too_slow") from None
+    for name in endpoint.query:
+        if not request.query_params.get(name):
+            raise ApiError("invalid_request", f"The parameter {name} is missing: {endpoint.query[name]}.")
     if endpoint.body is None:
-        return Asked(request.path_params)
+        return Asked(request.path_params, query={name: request.query_params[name] for name in endpoint.query})
     try:
         return Asked(request.path_params, msgspec.json.decode(bytes(body) or b"{}", type=endpoint.body))
     except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:

@@ -51,6 +51,9 @@ class AdminClient:
         headers = {"Authorization": f"Bearer {_token(config, self.url)}"}
         self._http = httpx.Client(base_url=self.url, headers=headers, timeout=TIMEOUT_S, trust_env=False, verify=_trust(config, self.url))
 
+    def close(self) -> None:
+        self._http.close()
+
     def get(self, path: str) -> Any:
         return self._ask("GET", path, None)
 
@@ -183,6 +186,51 @@ def rooms(file: Path | None, url: str | None, as_json: bool, watch: bool, room: 
         _show(lambda: client.get("/api/rooms"), _room_table, as_json, watch)
     else:
         _show(lambda: client.get(f"/api/rooms/{quoted(room)}"), _people_table, as_json, watch)
+
+
+@click.command()
+@click.argument("room")
+@click.argument("speaker", metavar="A")
+@click.argument("listener", metavar="B")
+@FILE_OPTION
+@URL_OPTION
+@JSON_OPTION
+@reporting
+def why(room: str, speaker: str, listener: str, file: Path | None, url: str | None, as_json: bool) -> None:
+    """Say why B does not hear A in ROOM: every hop of the way with its counters, and the first that fails.
+
+    A and B are user ids, or usernames that only one in the room has. Exit status 2 if a hop fails.
+    """
+    path = f"/api/rooms/{quoted(room)}/path?from={quoted(speaker)}&to={quoted(listener)}"
+    answer = AdminClient(file, url).get(path)
+    if as_json:
+        click.echo(json.dumps(answer, ensure_ascii=False))
+    else:
+        from rich.console import Console
+
+        Console().print(_path_table(answer))
+        click.echo(_printable(answer["verdict"]))
+    if answer["failed_hop"] is not None:
+        sys.exit(2)
+
+
+def _path_table(answer: Any) -> Table:
+    from rich.text import Text
+
+    table = _table("hop", "state", "what is known")
+    colours = {"ok": "green", "failed": "red", "unknown": "yellow"}
+    for hop in answer["hops"]:
+        figures = ", ".join(f"{name} {value}" for name, value in hop["figures"].items() if value is not None)
+        known = Text(_printable(hop["says"]))
+        if figures:
+            known.append(f"\n{_printable(figures)}", style="dim")
+        table.add_row(hop["name"], Text(hop["state"], style=colours[hop["state"]]), known)
+    return table
+
+
+def _printable(text: str) -> str:
+    """Names are other people's words: nothing in them may steer a terminal."""
+    return "".join(char if char.isprintable() else "?" for char in text)
 
 
 def _show(ask: Callable[[], Any], table: Callable[[Any], Table], as_json: bool, watch: bool) -> None:
@@ -336,4 +384,4 @@ def quoted(part: str) -> str:
     return quote(part, safe="")
 
 
-COMMANDS: Final[list[click.Command]] = [shards, rooms, drain, undrain, token]
+COMMANDS: Final[list[click.Command]] = [shards, rooms, why, drain, undrain, token]

@@ -97,6 +97,9 @@ class Dispatcher:
     def attach(self, session: Session, outbox: Outbox) -> None:
         self._outboxes[session] = outbox
 
+    def has_socket(self, session: Session) -> bool:
+        return session in self._outboxes
+
     def detach(self, session: Session, outbox: Outbox) -> bool:
         """Forget the socket of ``session``. False if that is no longer its socket."""
         if self._outboxes.get(session) is not outbox:

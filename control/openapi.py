@@ -38,9 +38,11 @@ def document(endpoints: Iterable[Endpoint], version: str) -> dict[str, Any]:
 
 def _operation(endpoint: Endpoint, schema_of: Mapping[str, Any]) -> dict[str, Any]:
     operation: dict[str, Any] = {"operationId": endpoint.name, "summary": endpoint.summary, "responses": _responses(endpoint, schema_of)}
-    names = re.findall(r"{(\w+)}", endpoint.path)
-    if names:
-        operation["parameters"] = [{"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names]
+    text = {"required": True, "schema": {"type": "string"}}
+    parameters = [{"name": name, "in": "path", **text} for name in re.findall(r"{(\w+)}", endpoint.path)]
+    parameters += [{"name": name, "in": "query", "description": what, **text} for name, what in endpoint.query.items()]
+    if parameters:
+        operation["parameters"] = parameters
     if endpoint.body is not None:
         operation["requestBody"] = {"required": True, "content": {JSON: {"schema": schema_of[_key(endpoint.body)]}}}
     return operation
@@ -52,7 +54,7 @@ def _responses(endpoint: Endpoint, schema_of: Mapping[str, Any]) -> dict[str, An
     else:
         content = {JSON: {"schema": schema_of[_key(endpoint.result)]}}
         responses = {"201" if endpoint.created else "200": {"description": endpoint.summary, "content": content}}
-    codes = (*ANYWHERE, *endpoint.errors, *(("invalid_request",) if endpoint.body is not None else ()))
+    codes = (*ANYWHERE, *endpoint.errors, *(("invalid_request",) if endpoint.body is not None or endpoint.query else ()))
     by_status: dict[int, list[str]] = {}
     for code in codes:
         status, sentence = API_ERRORS[code]

@@ -48,6 +48,10 @@ class Resumes:
         """Sessions without a socket."""
         return len(self._waiting)
 
+    def waiting_since(self, session: Session) -> float | None:
+        """When it lost its socket; None if it is not waited for."""
+        return self._waiting.get(session)
+
     def find(self, token: str | None) -> Session | None:
         """Whose token this is; None if nobody's."""
         return self._by_digest.get(_digest(token)) if token else None

@@ -28,7 +28,8 @@ class Consumer:
     """A copy of ``track`` that rides on ``connection`` in section ``mid``, with an SSRC and sequence of its own.
 
     ``index`` is its place in the native loop; ``publisher_id`` whose track it is. ``reception`` is what the listener reports.
-    ``accepted``: the listener's answer took the section; ``wanted``: the listener wants to hear it at the moment.
+    ``accepted``: the listener's answer took the section; ``wanted``: the listener wants to hear it at the moment;
+    ``first_sequence``: the sequence number of its first packet.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Consumer:
         self.created_at = now
         self.accepted = False
         self.wanted = True
+        self.first_sequence = 0
         self._answered = False
         self._extensions = (_OFFERED[AUDIO_LEVEL], _OFFERED[MID])
 
@@ -57,6 +59,7 @@ class Consumer:
     def add(self, loop: Loop) -> None:
         """Describe it to the native loop. Nothing flows before its track lists it."""
         audio_level, mid = self._extensions
+        self.first_sequence = secrets.randbits(15)
         loop.add_consumer(
             self.index,
             self.connection.slot,
@@ -65,7 +68,7 @@ class Consumer:
             audio_level_extension=audio_level,
             mid_extension=mid,
             mid=self.mid.encode(),
-            sequence=secrets.randbits(15),
+            sequence=self.first_sequence,
             timestamp=secrets.randbits(32),
         )
 

@@ -28,14 +28,15 @@ MAX_NACK_SEQUENCES: Final = 64
 
 
 class ReceiverReport(NamedTuple):
-    """One report block about ``ssrc``. ``fraction_lost`` 0..1 since the last report, ``lost`` cumulative, ``jitter`` in RTP clock ticks.
-    ``rtt_s`` is None where the peer has seen no sender report yet."""
+    """One report block about ``ssrc``. ``fraction_lost`` 0..1 since the last report, ``lost`` cumulative, ``jitter`` in RTP clock ticks,
+    ``highest``: extended highest sequence number received. ``rtt_s`` is None where the peer has seen no sender report yet."""
 
     ssrc: int
     fraction_lost: float
     lost: int
     jitter: int
     rtt_s: float | None
+    highest: int = 0
 
 
 class Nack(NamedTuple):
@@ -51,7 +52,8 @@ Feedback = ReceiverReport | Nack
 
 @dataclass(slots=True)
 class Reception:
-    """How one consumer is received, from its peer's reports. Loss and round trip as in :class:`ReceiverReport`."""
+    """How one consumer is received, from its peer's reports. Loss, round trip and ``highest`` as in :class:`ReceiverReport`; ``at``: when
+    the last one came, seconds of the shard's clock."""
 
     reports: int = 0
     fraction_lost: float = 0.0
@@ -59,11 +61,14 @@ class Reception:
     jitter: int = 0
     rtt_s: float | None = None
     nacks: int = 0
+    highest: int = 0
+    at: float = 0.0
 
-    def note(self, feedback: Feedback) -> None:
+    def note(self, feedback: Feedback, now: float) -> None:
         match feedback:
             case ReceiverReport():
                 self.reports += 1
+                self.highest, self.at = feedback.highest, now
                 self.fraction_lost, self.lost, self.jitter = feedback.fraction_lost, feedback.lost, feedback.jitter
                 if feedback.rtt_s is not None:
                     self.rtt_s = feedback.rtt_s
@@ -94,7 +99,9 @@ def _read_packet(packet: AnyRtcpPacket, unix_s: float) -> list[Feedback]:
 
 
 def _read_report(report: RtcpReceiverInfo, unix_s: float) -> ReceiverReport:
-    return ReceiverReport(report.ssrc, report.fraction_lost / 256, report.packets_lost, report.jitter, _round_trip(report, unix_s))
+    return ReceiverReport(
+        report.ssrc, report.fraction_lost / 256, report.packets_lost, report.jitter, _round_trip(report, unix_s), report.highest_sequence
+    )
 
 
 def _round_trip(report: RtcpReceiverInfo, unix_s: float) -> float | None:

@@ -209,6 +209,15 @@ class MeasureRoom(_Command, frozen=True, kw_only=True, tag="measure_room"):
     room_id: RoomId
 
 
+class InspectPath(_Command, frozen=True, kw_only=True, tag="inspect_path"):
+    """Say what there is between ``publisher_user_id`` and ``user_id``, who is to hear it. Answer: :class:`PathFigures`, also where either
+    is unknown."""
+
+    room_id: RoomId
+    user_id: UserId
+    publisher_user_id: UserId
+
+
 class Reset(_Command, frozen=True, kw_only=True, tag="reset"):
     """Frees every room. Sent to a shard that cannot give an account of its rooms. Answer: :class:`Done`."""
 
@@ -235,6 +244,7 @@ Command = (
     | SetMuted
     | ReportState
     | MeasureRoom
+    | InspectPath
     | Reset
     | Shutdown
 )
@@ -281,7 +291,72 @@ class RoomFigures(_Message, frozen=True, kw_only=True, tag="room_figures"):
     more: int
 
 
-Result = Done | Offer | Reported | RoomFigures
+class TransportFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """One transport now. ``answered``: the peer's SDP answer is here; ``address``: the peer's, None before a check has nominated one;
+    ``heard_s``: since its last authenticated STUN request, or since the offer; ``dtls``: ``waiting``, ``verifying`` (the answer is
+    missing), ``connected``; ``cipher``: its version and cipher suite. Counters as in forwarding/_native.pyi, totals of its life."""
+
+    answered: bool
+    address: str | None
+    heard_s: float
+    dtls: str
+    cipher: str
+    packets_in: int
+    packets_out: int
+    auth_failed: int
+    replayed: int
+
+
+class PathTrack(msgspec.Struct, frozen=True, kw_only=True):
+    """A published track. ``announced``: it can be consumed; ``audio_level``: of its last packet, -dBov (127 is silence; RFC 6464);
+    ``silent_s``: since that, None before the first; ``lost`` and ``jitter_ms``: on the way to the shard."""
+
+    announced: bool
+    packets: int
+    lost: int
+    jitter_ms: float
+    audio_level: int
+    silent_s: float | None
+
+
+class ConsumerFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """A consumer of that track. ``on_subscription``: it rides on the subscriber connection; ``accepted``: the answer took it; ``wanted``:
+    its listener wants to hear it at the moment.
+
+    The rest is what the listener reports (RFC 3550 6.4.1): ``report_s``: since the last report, None before the first;
+    ``unreported``: how many packets sent by now are newer than the newest one that it had received then, None before the first.
+    """
+
+    consumer_id: ConsumerId
+    on_subscription: bool
+    accepted: bool
+    wanted: bool
+    age_s: float
+    packets: int
+    reports: int
+    report_s: float | None
+    unreported: int | None
+    fraction_lost: float
+    lost: int
+    jitter_ms: float
+    rtt_ms: float | None
+    nacks: int
+
+
+class PathFigures(_Message, frozen=True, kw_only=True, tag="path_figures"):
+    """What there is between two people, in the order in which a packet goes; None: there is none. ``listener_transport``: where the
+    consumer rides, or would."""
+
+    publisher_known: bool
+    listener_known: bool
+    muted: bool
+    publisher_transport: TransportFigures | None
+    track: PathTrack | None
+    consumer: ConsumerFigures | None
+    listener_transport: TransportFigures | None
+
+
+Result = Done | Offer | Reported | RoomFigures | PathFigures
 
 
 class Reply(_Message, frozen=True, kw_only=True, tag="reply"):

@@ -23,6 +23,7 @@ from sfu.figures import room_figures
 from sfu.forwarding._native import DtlsReceived, FirstPacket, RtcpReceived, StunReceived, UnknownSsrc
 from sfu.indices import Indices
 from sfu.metrics import Metrics
+from sfu.path import figures
 from sfu.room import Room, ShardContext
 from sfu.subscription import Subscription, SubscriptionLimits, most_sections
 from sfu.transport.dtls import DtlsIdentity
@@ -121,6 +122,9 @@ class Shard:
                 return room.restart_ice(command.user_id, command.target, command.consumer_id, now) or p.Done()
             case p.SetMuted():
                 self._room(command.room_id).set_muted(command.user_id, command.muted)
+            case p.InspectPath():
+                room_there = self.rooms.get(command.room_id)
+                return figures(room_there, command.publisher_user_id, command.user_id, self._loop, now)
             case p.ReportState():
                 return self._report(command.request_id)
             case p.MeasureRoom():
@@ -227,7 +231,7 @@ class Shard:
         for report in reports:
             consumer = connection.consumers.get(report.ssrc)
             if consumer is not None:
-                consumer.reception.note(report)
+                consumer.reception.note(report, now)
                 if isinstance(report, Nack):
                     self.metrics.drop("nack_limited", report.further + consumer.retransmit(self._loop, report.sequences, now))
 

@@ -52,10 +52,10 @@ class TestOthers:
 
     def test_reception_keeps_the_last_and_counts(self) -> None:
         reception = Reception()
-        reception.note(ReceiverReport(1, 0.5, 9, 3, 0.1))
-        reception.note(ReceiverReport(1, 0.0, 10, 4, None))
-        reception.note(Nack(1, (5,)))
-        assert reception == Reception(2, 0.0, 10, 4, 0.1, 1)
+        reception.note(ReceiverReport(1, 0.5, 9, 3, 0.1, 70), 1.0)
+        reception.note(ReceiverReport(1, 0.0, 10, 4, None, 71), 2.0)
+        reception.note(Nack(1, (5,)), 3.0)
+        assert reception == Reception(2, 0.0, 10, 4, 0.1, 1, highest=71, at=2.0)
 
 
 class TestHostileBytes:
