@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 TIMEOUT_S: Final = 10.0
+LATE_S: Final = 30.0
+"""So long after its deadline a drain that is not done is a fault."""
 UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 FILE_OPTION: Final = click.option(
     "--config", "file", metavar="FILE", type=click.Path(path_type=Path), help="The configuration file of the server."
@@ -320,7 +322,10 @@ def drain(file: Path | None, url: str | None, shard: str, deadline: float) -> No
     """
     client = AdminClient(file, url)
     state = client.post(f"/api/shards/{quoted(shard)}/drain", {"deadline_s": deadline})
+    end = time.monotonic() + deadline + LATE_S
     while state["rooms"]:
+        if time.monotonic() > end:
+            raise ConsoleError(f"shard {shard} still has {state['rooms']} rooms after the deadline")
         click.echo(f"shard {shard}: {state['rooms']} rooms with {state['participants']} people left")
         time.sleep(1)
         state = next(one for one in client.get("/api/shards")["shards"] if one["shard_id"] == shard)

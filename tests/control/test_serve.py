@@ -198,6 +198,23 @@ class TestPortsInUse:
         assert "--host" in err
 
 
+class TestOpenToTheNetwork:
+    @pytest.mark.parametrize("command", ["serve", "check-config"])
+    async def test_must_be_said_or_tokens_be_required(self, command: str) -> None:
+        status, out, err = await finished(command, "--host", "0.0.0.0", "--port", "0")
+        assert (status, out) == (2, "")
+        assert err.startswith("antiphon: on 0.0.0.0 anyone on the network could make and join rooms: allow it with --open, or")
+        assert len(err.splitlines()) == 1
+
+    async def test_said_it_starts(self) -> None:
+        arguments = ("--host", "0.0.0.0", "--open", "--port", "0", "--udp-port", "0", "--shards", "0", "--advertise", "127.0.0.1")
+        served = Served(await start("serve", *arguments))
+        try:
+            await asyncio.wait_for(served.opened(), START_S)
+        finally:
+            await served.end(signal.SIGTERM)
+
+
 class TestFileDescriptors:
     async def test_as_many_as_the_system_allows_and_too_few_are_said(self) -> None:
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -121,6 +121,28 @@ describe("a call", () => {
     assert.deepEqual(socket.sent.filter(({ type }) => type === "set_muted").map(({ muted }) => muted), [true, true, false]);
   });
 
+  it("is muted where an operator wishes it, says nothing of it to the server, and can unmute itself", async () => {
+    await client.publish(track);
+    const room = await client.createRoom();
+    await settled();
+    socket.say({ type: "user_muted", user_id: "me", muted: true });
+    await settled();
+    assert.ok(client.muted);
+    assert.deepEqual(summary(room), ["me publishes muted"]);
+    assert.equal(FakePeerConnection.all[0].getTransceivers()[0].sender.track, null);
+    assert.ok(!types().includes("set_muted"));
+    await client.setMuted(false);
+    assert.equal(FakePeerConnection.all[0].getTransceivers()[0].sender.track, track);
+    assert.deepEqual(summary(room), ["me publishes"]);
+  });
+
+  it("is out of its room where an operator takes it out", async () => {
+    await client.createRoom();
+    socket.say({ type: "room_left", reason: "removed" });
+    assert.equal(client.state, "connected");
+    assert.equal(client.room, null);
+  });
+
   it("follows the people in the room", async () => {
     const room = await client.createRoom();
     socket.say({ type: "user_joined", ...BO });
