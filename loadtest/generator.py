@@ -89,7 +89,7 @@ class GeneratorWatch:
         self._last_cpu, self._last_at, self._last_machine = cpu, at, machine
         return result
 
-    def figures(self, *, socket_drops: int, send_errors: int, auth_failed: int) -> GeneratorFigures:
+    def figures(self, *, send_errors: int) -> GeneratorFigures:
         """Since :meth:`begin`, but for the lag, which is of the whole run."""
         start_cpu, start_at, start_machine, start_native = self._start
         counters = self._traffic.counters()
@@ -109,10 +109,10 @@ class GeneratorWatch:
             loop_lag_max_ms=max(lags, default=None),
             tick_late_p99_ms=self._late.percentile_ms(99),
             skipped_turns=counters.skipped - self._counters.skipped,
-            socket_drops=socket_drops,
+            socket_drops=counters.socket_drops,
             send_errors=send_errors,
             events_dropped=counters.events_dropped,
-            auth_failed=auth_failed,
+            auth_failed=counters.auth_failed,
             bottlenecks=(),
         )
         return msgspec.structs.replace(found, bottlenecks=problems(found))

@@ -204,14 +204,8 @@ class Tally:
 
     def _generator_figures(self) -> GeneratorFigures:
         traffic = self._crowd.hub.traffic
-        open_now = [connection for participant in self._crowd.participants() for connection in participant.connections()]
-        endpoints = [traffic.endpoint(connection.endpoint) for connection in open_now if connection.is_connected]
         talkers = [traffic.talker(member.talker) for member in self._crowd.members if member.talker is not None]
-        return self._generator.figures(
-            socket_drops=sum(endpoint.socket_drops for endpoint in endpoints),
-            send_errors=sum(talker.send_errors for talker in talkers),
-            auth_failed=sum(endpoint.auth_failed for endpoint in endpoints),
-        )
+        return self._generator.figures(send_errors=sum(talker.send_errors for talker in talkers))
 
     def _failures(self) -> list[str]:
         entries = [entry.failure for member in self._crowd.members for entry in member.entries if entry.failure]

@@ -78,7 +78,7 @@ cdef extern from "traffic.h" nogil:
         uint32_t total[FINE_BUCKETS]
         uint32_t interval[FINE_BUCKETS]
     cdef struct traffic_counters:
-        uint64_t cpu_ns, turns, packets_in, packets_out, skipped, events_dropped
+        uint64_t cpu_ns, turns, packets_in, packets_out, socket_drops, auth_failed, skipped, events_dropped
         uint32_t late[FINE_BUCKETS]
     traffic *traffic_new(uint32_t run, uint32_t endpoints, uint32_t talkers, uint32_t meters, uint32_t groups)
     void traffic_free(traffic *traffic)

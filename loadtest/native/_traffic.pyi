@@ -76,13 +76,16 @@ class GroupFigures(NamedTuple):
     interval: bytes
 
 class TrafficCounters(NamedTuple):
-    """``skipped``: turns of talkers left out because the thread was 100 ms late. ``late``: fine histogram of how late turns began,
+    """``socket_drops``, ``auth_failed``: of all endpoints, those that are closed included. ``skipped``: turns of talkers left out because
+    the thread was 100 ms late. ``late``: fine histogram of how late turns began,
     since the last call."""
 
     cpu_ns: int
     turns: int
     packets_in: int
     packets_out: int
+    socket_drops: int
+    auth_failed: int
     skipped: int
     events_dropped: int
     late: bytes

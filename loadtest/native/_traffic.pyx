@@ -26,7 +26,7 @@ MeterFigures = namedtuple(
     "jitter_ns latency_sum_us latency_max_us latency",
 )
 GroupFigures = namedtuple("GroupFigures", "received duplicates missing latency interval")
-TrafficCounters = namedtuple("TrafficCounters", "cpu_ns turns packets_in packets_out skipped events_dropped late")
+TrafficCounters = namedtuple("TrafficCounters", "cpu_ns turns packets_in packets_out socket_drops auth_failed skipped events_dropped late")
 Stamp = namedtuple("Stamp", "flags run talker sequence sent_ns")
 
 
@@ -316,5 +316,6 @@ cdef class Traffic:
         with nogil:
             traffic_read(t, &copy)
         return TrafficCounters(
-            copy.cpu_ns, copy.turns, copy.packets_in, copy.packets_out, copy.skipped, copy.events_dropped, counts(copy.late, FINE_BUCKETS)
+            copy.cpu_ns, copy.turns, copy.packets_in, copy.packets_out, copy.socket_drops, copy.auth_failed, copy.skipped,
+            copy.events_dropped, counts(copy.late, FINE_BUCKETS),
         )

@@ -78,6 +78,7 @@ static void take_rtp(struct traffic *traffic, struct endpoint *endpoint, uint8_t
     traffic->counters.packets_in++;
     if (rtp_parse(packet, length, &view) != DROP_NONE) {
         endpoint->counters.auth_failed++;
+        traffic->counters.auth_failed++;
         return;
     }
     enum drop_reason reason = srtp_unprotect_rtp(endpoint->keys, packet, &length);
@@ -88,6 +89,7 @@ static void take_rtp(struct traffic *traffic, struct endpoint *endpoint, uint8_t
     }
     if (reason != DROP_NONE || rtp_parse(packet, length, &view) != DROP_NONE) {
         endpoint->counters.auth_failed++;
+        traffic->counters.auth_failed++;
         return;
     }
     if (!stamp_read(packet + view.payload_offset, view.payload_length, &stamp) || stamp.run != traffic->run) {
@@ -146,7 +148,7 @@ void receive_datagram(struct traffic *traffic, struct endpoint *endpoint, uint8_
 }
 
 /* Kernel's receive time, and how many datagrams it has thrown away so far. */
-static uint64_t read_control(struct endpoint *endpoint, struct msghdr *header) {
+static uint64_t read_control(struct traffic *traffic, struct endpoint *endpoint, struct msghdr *header) {
     uint64_t arrival_ns = 0;
     for (struct cmsghdr *c = CMSG_FIRSTHDR(header); c; c = CMSG_NXTHDR(header, c)) {
         if (c->cmsg_level != SOL_SOCKET)
@@ -159,6 +161,7 @@ static uint64_t read_control(struct endpoint *endpoint, struct msghdr *header) {
             uint32_t drops;
             memcpy(&drops, CMSG_DATA(c), sizeof drops);
             endpoint->counters.socket_drops += drops - endpoint->kernel_drops;
+            traffic->counters.socket_drops += drops - endpoint->kernel_drops;
             endpoint->kernel_drops = drops;
         }
     }
@@ -181,7 +184,7 @@ static int receive_batch(struct traffic *traffic, struct endpoint *endpoint) {
         return errno == ECONNREFUSED ? BATCH : 0;
     }
     for (int i = 0; i < count; i++) {
-        uint64_t arrival_ns = read_control(endpoint, &headers[i].msg_hdr);
+        uint64_t arrival_ns = read_control(traffic, endpoint, &headers[i].msg_hdr);
         size_t length = headers[i].msg_len;
         if (!(headers[i].msg_hdr.msg_flags & MSG_TRUNC) && !impair(traffic, endpoint, data[i], length, arrival_ns))
             receive_datagram(traffic, endpoint, data[i], length, arrival_ns);

@@ -60,6 +60,7 @@ struct traffic_counters {
     uint64_t cpu_ns;                  /* of the traffic thread */
     uint64_t turns;
     uint64_t packets_in, packets_out;
+    uint64_t socket_drops, auth_failed; /* of all endpoints, those that are closed included */
     uint64_t skipped;                 /* turns of a talker that were left out, because the thread came 100 ms late */
     uint64_t events_dropped;          /* STUN and DTLS, or what was held back, that there was no room for */
     uint32_t late[BUCKETS(FINE)];     /* how late turns of talkers began; since it was last read */
