@@ -16,7 +16,7 @@ python := .venv/bin/python
 native_sources := $(filter-out sfu/forwarding/_native.c loadtest/native/_traffic.c, $(wildcard $(foreach suffix, c h pyx pxd, \
 	sfu/forwarding/*.$(suffix) loadtest/native/*.$(suffix))))
 
-.PHONY: help setup run test lint build screenshots bench bench-room50 bench-join fuzz stress clean browsers fuzzer
+.PHONY: help setup run test lint build screenshots churn bench bench-room50 bench-join fuzz stress clean browsers fuzzer
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +48,9 @@ bench-join: setup ## Measure what a join costs control and a shard, and how long
 
 bench-room50: setup browsers ## Measure a room of fifty in Chromium
 	@exec $(python) -m tests.bench.room50 $(ARGS)
+
+churn: setup ## Come and go for SECONDS (300; an hour is 3600) with 1000 sockets and 200 joins a second; compare what is held
+	@exec $(python) tests/bench/churn_signaling.py --seconds $(SECONDS) $(ARGS)
 
 screenshots: setup browsers ## Write screenshots of the page's main states to screenshots/
 	@exec $(python) -m tests.browser.screenshots

@@ -57,6 +57,7 @@ class RunningServer:
     ) -> None:
         self._command = [sys.executable, "-m", "control", "serve", "--host", "127.0.0.1", "--port", "0", "--udp-port", "0"]
         self._command += ["--shards", str(shards), "--advertise", "127.0.0.1", *args]
+        self.resume_grace_s = resume_grace_s
         grace = {"ANTIPHON_CONTROL_RESUME_GRACE_S": str(resume_grace_s)}
         self._environment = {**(os.environ if environment is None else environment), **grace}
         self._process: subprocess.Popen[str] | None = None

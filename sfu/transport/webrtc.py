@@ -164,12 +164,13 @@ class Association:
         if self.state is State.CLOSED:
             return []
         effects = self._datagrams(self._dtls.close())
+        self._dtls.release()
         self.state = TRANSITIONS[self.state][Happening.CLOSED]
         return effects
 
     def describe(self) -> str:
-        """DTLS version and cipher, for the log."""
-        return self._dtls.describe()
+        """DTLS version and cipher, for the log; nothing once it is closed."""
+        return self._dtls.describe() if self.state is not State.CLOSED else ""
 
     def _after_dtls(self, datagrams: list[bytes], now: float) -> list[Effect]:
         effects = self._datagrams(datagrams)
