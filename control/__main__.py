@@ -52,7 +52,7 @@ def with_serve_options(command: Callable[..., None]) -> Callable[..., None]:
 @main.command()
 @with_serve_options
 def serve(file: Path | None, **flags: Any) -> None:
-    """Run control and the local shards: the page, signaling and media.
+    """Run control and the local shards: the page and media.
 
     A flag goes before the environment (ANTIPHON_PORT, ANTIPHON_CONTROL_ROOM_GRACE_S, ...), the environment before the file, the
     file before the defaults.
@@ -71,10 +71,11 @@ def serve(file: Path | None, **flags: Any) -> None:
 @main.command()
 @with_serve_options
 def check_config(file: Path | None, **flags: Any) -> None:
-    """Print the configuration that "serve" would have with the same flags.
+    """Show the configuration in force, and where it comes from.
 
-    Every option of both sections with its value and where that comes from: a line of the file, a variable of the environment, a flag,
-    or the default. Secrets are shown as ***. The exit status is 2 where "serve" would not start, with a line for each problem.
+    What "serve" would have with the same flags: every option of both sections with its value and its source, which is a line of the
+    file, a variable of the environment, a flag, or the default. Secrets are shown as ***. Where "serve" would not start, the exit
+    status is 2, with a line for each problem.
     """
     from control.check import run
 
@@ -109,9 +110,10 @@ for operators_command in console.COMMANDS:
     "--dir", "folder", metavar="DIR", type=click.Path(path_type=Path), default=Path(), help="Where the files go.  [default: here]"
 )
 def keygen(names: tuple[str, ...], folder: Path) -> None:
-    """Make CURVE keys, by which control and shards on other hosts know each other.
+    """Make keys for shards on other hosts.
 
-    Without a NAME one pair for control and one for a shard; then one for each further shard that is to have its own. Prints what
+    They are CURVE keys, by which control and such shards know each other. Without a NAME one pair for control and one for a
+    shard; then one for each further shard that is to have its own. Prints what
     to put where. Keys are never overwritten.
     """
     from control.keygen import run

@@ -169,7 +169,7 @@ def reporting(command: Callable[..., None]) -> Callable[..., None]:
 @WATCH_OPTION
 @reporting
 def shards(file: Path | None, url: str | None, as_json: bool, watch: bool) -> None:
-    """List the shards of a running server with their load."""
+    """List the shards of a running server and their load."""
     client = AdminClient(file, url)
     _show(lambda: client.get("/api/shards"), _shard_table, as_json, watch)
 
@@ -182,7 +182,10 @@ def shards(file: Path | None, url: str | None, as_json: bool, watch: bool) -> No
 @click.argument("room", required=False)
 @reporting
 def rooms(file: Path | None, url: str | None, as_json: bool, watch: bool, room: str | None) -> None:
-    """List the rooms of a running server, the shard of each and the people in it; with ROOM that one, and what comes in from its people."""
+    """List the rooms of a running server, or show one.
+
+    Of each its shard and the people in it; with ROOM that one, and what comes in from its people.
+    """
     client = AdminClient(file, url)
     if room is None:
         _show(lambda: client.get("/api/rooms"), _room_table, as_json, watch)
@@ -316,9 +319,10 @@ def _people_table(answer: Any) -> Table:
 @click.option("--deadline", default=60.0, metavar="SECONDS", help="After so long no room is left on it.  [default: 60]")
 @reporting
 def drain(file: Path | None, url: str | None, shard: str, deadline: float) -> None:
-    """Empty SHARD: it gets no new rooms, and those that it has are moved to other shards, or end at the deadline.
+    """Empty a shard: its rooms move to others.
 
-    Returns when it is empty; "antiphon undrain SHARD" lets it take rooms again.
+    SHARD gets no new rooms, and those that it has are moved to other shards, or end at the deadline. Returns when it is empty;
+    "antiphon undrain SHARD" lets it take rooms again.
     """
     client = AdminClient(file, url)
     state = client.post(f"/api/shards/{quoted(shard)}/drain", {"deadline_s": deadline})
@@ -363,7 +367,9 @@ def undrain(file: Path | None, url: str | None, shard: str) -> None:
 @click.option("--ttl", default="1h", metavar="TIME", help="How long it is good: a number and s, m, h or d.  [default: 1h]")
 @reporting
 def token(file: Path | None, room: str, identity: str, name: str, grants: tuple[Any, ...], ttl: str) -> None:
-    """Make an access token with the key of the configuration, without asking a server.
+    """Make an access token.
+
+    It is signed with the key of the configuration; no server is asked.
 
     The key is access_private_key_file (EdDSA) or access_secret, access_secret_file (HS256).
     """

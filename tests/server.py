@@ -15,6 +15,7 @@ import asyncio
 import os
 import re
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -66,6 +67,9 @@ class RunningServer:
         self._readers: list[threading.Thread] = []
         self.url = ""
         self.ws_url = ""
+        self._tls = ssl.create_default_context()  # asked for figures only; tests/control/test_tls.py looks at certificates
+        self._tls.check_hostname = False
+        self._tls.verify_mode = ssl.CERT_NONE
 
     # ------------------------------------------------------------------------------------------ life
 
@@ -92,19 +96,18 @@ class RunningServer:
                 self.finish()
                 raise AssertionError(f"the server did not start:\n{self.output}")
 
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """A signal, then wait; SIGTERM gives people in rooms ``drain_deadline_s`` first. Raises AssertionError when it does not end, or
-        ends with an error."""
+    def stop(self) -> None:
+        """SIGTERM, then wait. Raises AssertionError when it does not end, or ends with an error."""
         process = self._process
         assert process is not None
         if process.poll() is None:
-            process.send_signal(number)
+            process.send_signal(signal.SIGTERM)
         try:
             code = process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             process.kill()
             self.finish()
-            raise AssertionError(f"the server did not stop within {STOP_S} s of {number.name}:\n{self.output}") from None
+            raise AssertionError(f"the server did not stop within {STOP_S} s of SIGTERM:\n{self.output}") from None
         self.finish()
         assert code == 0, f"the server ended with status {code}:\n{self.output}"
 
@@ -131,7 +134,7 @@ class RunningServer:
             match = _OPEN_LINE.search(line)
             if match:
                 self.url = match[1]
-                self.ws_url = f"ws://{match[2]}:{match[3]}/ws"
+                self.ws_url = f"{'wss' if match[1].startswith('https') else 'ws'}://{match[2]}:{match[3]}/ws"
                 self._opened.set()
 
     def __enter__(self) -> RunningServer:
@@ -162,7 +165,7 @@ class RunningServer:
 
     def metrics(self) -> dict[str, float]:
         """Every sample of ``/metrics``, by name and labels as they stand there: ``name{label="x"}``."""
-        with urllib.request.urlopen(f"{self.url}/metrics", timeout=5) as answer:
+        with urllib.request.urlopen(f"{self.url}/metrics", timeout=5, context=self._tls) as answer:
             text = answer.read().decode()
         matches = (_SAMPLE.match(line) for line in text.splitlines() if not line.startswith("#"))
         return {match[1]: float(match[2]) for match in matches if match}

@@ -7,6 +7,7 @@ import structlog
 
 from control.reachability import Reachability, is_public
 from sfu.protocol import Hello, ShardId
+from tests.server import RunningServer
 
 PRIVATE = (
     "127.0.0.1",
@@ -57,3 +58,9 @@ def test_only_private_addresses_are_said_once_of_each_shard_process() -> None:
 
 def test_one_public_address_of_either_family_is_enough() -> None:
     assert warnings_of([hello("a", "10.0.0.1", "2606:4700::1111"), hello("b", "8.8.8.8", "fd00::2")]) == []
+
+
+def test_the_server_says_so_at_its_start() -> None:
+    with RunningServer(shards=1, args=["--host", "0.0.0.0", "--open"]) as server:  # announces 127.0.0.1
+        warned = "only private addresses are announced for media"
+        server.wait(lambda: warned in server.output, 30, lambda: server.output)
