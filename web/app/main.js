@@ -56,7 +56,12 @@ client.on("roomjoined", ({ room }) => {
   clearError("call");
   call.enter(room);
 });
-client.on("roomleft", () => call.leave());
+client.on("roomleft", ({ reason }) => {
+  call.leave();
+  const sentence = TEXT.leftBecause[reason];
+  if (sentence) showError(sentence);
+});
+client.on("announcement", ({ message }) => showError(TEXT.announcement(message)));
 client.on("reconnecting", ({ attempt }) => attempt === 1 && showNotice(TEXT.reconnecting));
 client.on("reconnected", () => {
   clearError("call");

@@ -138,6 +138,13 @@ export const DE = {
   reconnecting: "Die Verbindung ist abgerissen und wird neu aufgebaut …",
   reconnected: "Wieder verbunden",
   roomMoved: "Der Raum zieht auf einen anderen Server um. Einen Moment …",
+  leftBecause: {
+    removed: "Der Betreiber hat dich aus dem Raum genommen.",
+    room_closed: "Der Betreiber hat diesen Raum beendet.",
+    server_draining: "Der Server dieses Raums wurde angehalten. Öffne einen neuen Raum.",
+    not_found: "Den Raum gab es nicht mehr, als die Verbindung wiederkam.",
+  },
+  announcement: (message) => `Vom Betreiber: ${message}`,
   draining: (seconds) => `Der Server hält in ${Math.round(seconds)} Sekunden an. Danach musst du dich neu verbinden.`,
 
   titleDeafened: "Ton aus",

@@ -164,6 +164,15 @@ export const EN = {
   reconnecting: "The connection was lost. Reconnecting …",
   reconnected: "Connected again",
   roomMoved: "The room moves to another server. One moment …",
+  /** Why a call ended that nobody here has left. @type {Record<string, string>} */
+  leftBecause: {
+    removed: "The operator has taken you out of the room.",
+    room_closed: "The operator has ended this room.",
+    server_draining: "The server of this room was stopped. Open a new room.",
+    not_found: "The room was gone when the connection came back.",
+  },
+  /** @param {string} message */
+  announcement: (message) => `From the operator: ${message}`,
   /** @param {number} seconds */
   draining: (seconds) => `The server stops in ${Math.round(seconds)} seconds. You will have to connect again.`,
 
