@@ -78,8 +78,8 @@ class TestOwnConnections:
         ann, bo = pair
         answer = await until(server, ann, bo, None, "every hop is in order")
         figures = {hop["name"]: hop["figures"] for hop in answer["hops"]}
-        assert 40 < figures["packets_in"]["packets_per_s"] < 60
-        assert 40 < figures["packets_out"]["packets_per_s"] < 60
+        assert 25 < figures["packets_in"]["packets_per_s"] < 100  # 50, where the machine has time for the one who speaks
+        assert 25 < figures["packets_out"]["packets_per_s"] < 100
         assert figures["ice"]["address"].startswith("127.0.0.1:")
         assert "GCM" in figures["dtls"]["cipher"]
         assert figures["reception"]["reports"] > 0
