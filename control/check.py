@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from control import admin_token
 from control.auth import gate_of
 from control.binding import StartError, shard_addresses, shard_command, shard_endpoint, udp_ports
 from control.config import ConfigError, ControlConfig, load_with_sources, shard_count
@@ -29,6 +30,7 @@ def run(flags: Mapping[str, Any], environ: Mapping[str, str], file: Path | None)
     problems: list[str] = []
     try:
         config, sources = load_with_sources(flags, environ, file)
+        admin_token.configured(config)
         gate_of(config)
         Hook.of(config)
         shard = _shard_section(config, environ, file)

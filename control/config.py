@@ -351,11 +351,16 @@ def _from_environment(environ: Mapping[str, str], problems: list[str]) -> _Layer
                 values[field] = (value, name)
             else:
                 problems.append(f"{name}: {_unknown(field)}")
-        elif (
-            name.startswith("ANTIPHON_") and name not in SHORT_ENV and name.removeprefix("ANTIPHON_").lower() in ControlConfig.model_fields
-        ):
+        elif name not in SHORT_ENV and _lacks_prefix(name):
             problems.append(f"{name}: there is no such short name; did you mean {name.replace('ANTIPHON_', ENV_PREFIX)}?")
     return values
+
+
+def _lacks_prefix(variable: str) -> bool:
+    """Whether somebody has meant an option of [control] and left out half of the prefix. Those of shards are theirs to read."""
+    if not variable.startswith("ANTIPHON_") or variable.startswith("ANTIPHON_SHARD_"):
+        return False
+    return variable.removeprefix("ANTIPHON_").lower() in ControlConfig.model_fields
 
 
 def _checked(layer: _Layer, in_file: bool, problems: list[str]) -> dict[str, Any]:

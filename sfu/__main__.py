@@ -11,8 +11,9 @@ import structlog
 import uvloop
 
 from sfu.check import lines
-from sfu.config import ConfigError, load
+from sfu.config import ConfigError, ShardConfig, load
 from sfu.errors import ShardError
+from sfu.keys import read_keys
 from sfu.logs import set_up_logs
 
 
@@ -42,6 +43,7 @@ def main(file: Path | None, check_config: bool, **flags: Any) -> None:
             click.echo(f"antiphon shard: {problem}", err=True)
         sys.exit(2)
     if check_config:
+        _check(config)
         click.echo("\n".join(lines(config, given, file)))
         return
     set_up_logs(config.log_level)
@@ -53,6 +55,15 @@ def main(file: Path | None, check_config: bool, **flags: Any) -> None:
         uvloop.run(run(config))
     except ShardError as error:
         click.echo(f"antiphon shard {config.shard_id}".rstrip() + f": {error}", err=True)
+        sys.exit(2)
+
+
+def _check(config: ShardConfig) -> None:
+    """End where the files that the configuration names cannot be used."""
+    try:
+        read_keys(config)
+    except ShardError as error:
+        click.echo(f"antiphon shard: {error}", err=True)
         sys.exit(2)
 
 

@@ -76,6 +76,23 @@ class TestCommand:
         assert f"prot in {wrong}:2: there is no such option" in done.stderr
         assert "heartbeat" in done.stderr.splitlines()[2]
 
+    @pytest.mark.parametrize(
+        "options",
+        [
+            {"CONTROL_TURN_SECRET_FILE": "/none"},
+            {"CONTROL_ADMIN_TOKEN_FILE": "/none"},
+            {"CONTROL_ACCESS_SECRET_FILE": "/none"},
+            {"CONTROL_TLS_CERTIFICATE": "/none", "CONTROL_TLS_KEY": "/none"},
+            {"SHARD_CONTROL": "tcp://192.0.2.1:1", "SHARD_KEY_FILE": "/none", "SHARD_CONTROL_PUBLIC_KEY": "x" * 40},
+        ],
+        ids=lambda options: next(iter(options)),
+    )
+    def test_a_file_that_is_not_there_is_a_problem(self, options: dict[str, str]) -> None:
+        done = check("--shards", "0", **{f"ANTIPHON_{name}": value for name, value in options.items()})
+        assert (done.returncode, done.stdout) == (2, "")
+        assert "/none" in done.stderr
+        assert len(done.stderr.splitlines()) == 1
+
     def test_ports_beyond_the_last_are_a_problem(self) -> None:
         done = check("--udp-port", "65535", "--shards", "2")
         assert (done.returncode, done.stdout) == (2, "")
