@@ -448,6 +448,27 @@ describe("connect", () => {
     other.close();
   });
 
+  it("to a server that is full says so", async () => {
+    server.silent = true;
+    const failed = assert.rejects(client.connect("http://test", "Ann"), { code: "ended_by_server", fatal: true, message: /has as many/ });
+    await settled();
+    server.socket.close(1013, "the server has as many connections as it takes");
+    await failed;
+    assert.equal(client.state, "disconnected");
+  });
+
+  it("can be given up", async () => {
+    server.silent = true;
+    const given = assert.rejects(client.connect("http://test", "Ann"), { code: "superseded" });
+    await settled();
+    client.close();
+    await given;
+    assert.deepEqual(events, ["connecting", "disconnected"]);
+    server.silent = false;
+    await client.connect("http://test", "Ann");
+    assert.equal(client.state, "connected");
+  });
+
   it("that fails is rejected, said once, and ends", async () => {
     server.up = false;
     await assert.rejects(client.connect("http://test", "Ann"), { code: "unreachable" });

@@ -9,7 +9,7 @@
  * it is answered when everything has been said about the state that the session is in.
  */
 
-import { AntiphonError } from "./errors.js";
+import { AntiphonError, superseded } from "./errors.js";
 import { Reconnection } from "./reconnection.js";
 import { Signaling } from "./signaling.js";
 import { BROWSER } from "./surroundings.js";
@@ -48,6 +48,8 @@ export class Session {
   #listener;
   #reconnection;
   #stopWatching;
+  /** Why the last socket was closed. @type {AntiphonError | null} */
+  #closedBy = null;
   /** @type {"new" | "up" | "away" | "ended"} */
   #state = "new";
 
@@ -92,7 +94,10 @@ export class Session {
       await this.#register();
       if (this.#state === "new") this.#state = "up";
     } catch (thrown) {
-      const error = AntiphonError.from(thrown, "unreachable", "The server cannot be reached.").as({ fatal: true });
+      if (this.ended) throw superseded(); // by close()
+      const failed = AntiphonError.from(thrown, "unreachable", "The server cannot be reached.");
+      // A server that closes the socket at once says why; the requests under way know only that it is closed.
+      const error = (failed.code === "disconnected" ? (this.#closedBy ?? failed) : failed).as({ fatal: true });
       this.#end(error);
       throw error;
     }
@@ -155,6 +160,7 @@ export class Session {
 
   /** @param {AntiphonError | null} error */
   #onClose(error) {
+    this.#closedBy = error;
     if (error?.code === "taken_over") this.#end(error.as({ fatal: true }));
     if (this.#state !== "up") return; // an attempt finds out by itself
     this.#state = "away";
