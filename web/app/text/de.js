@@ -82,7 +82,6 @@ export const DE = {
   autoGainControl: "Automatische Aussteuerung",
   autoGainControlHint: "Gleicht leise und laute Stimmen an.",
   testSound: "Testton abspielen",
-  call: "Gespräch",
   callSounds: "Töne beim Kommen und Gehen",
   callSoundsHint: "Ein kurzer Ton, wenn jemand kommt oder geht.",
   keyboard: "Tastatur",

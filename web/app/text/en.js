@@ -91,7 +91,6 @@ export const EN = {
   autoGainControl: "Automatic gain control",
   autoGainControlHint: "Makes quiet and loud voices alike.",
   testSound: "Play Test Sound",
-  call: "Call",
   callSounds: "Sounds for join and leave",
   callSoundsHint: "A short tone when somebody comes or goes.",
   keyboard: "Keyboard",
