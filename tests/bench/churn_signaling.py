@@ -225,6 +225,11 @@ def problems(start: Held, end: Held) -> list[str]:
 def server_for(sockets: int) -> RunningServer:
     """One shard, so that everything of a run is in it; rooms that are empty go at once."""
     options = {"ROOM_GRACE_S": "0", "ROOMS_PER_MINUTE": "100000", "SOCKETS": str(4 * sockets + 100), "LOG_LEVEL": "error"}
+    options |= {
+        "ADDRESS_SOCKETS": str(4 * sockets + 100),
+        "ADDRESS_JOINS_PER_S": "100000",
+        "ADDRESS_JOIN_BURST": "100000",
+    }  # all come from one
     environment = {
         **os.environ,
         **{f"ANTIPHON_CONTROL_{name}": value for name, value in options.items()},
