@@ -8,7 +8,7 @@ ARGS ?=
 SECONDS ?= 300
 ROUNDS ?= 20000000
 
-# Test files run side by side, so many at a time: half of their time is waiting. auto: one for each core.
+# So many tests run side by side (tests/conftest.py says which may): half of their time is waiting. auto: one for each core.
 WORKERS ?= auto
 
 python := .venv/bin/python
@@ -32,7 +32,7 @@ run: setup ## Start control and its shards; Ctrl-C ends all of them
 	@exec .venv/bin/antiphon serve $(ARGS)
 
 test: setup browsers fuzzer lint ## Run every check and every test, real browsers included
-	@exec .venv/bin/pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+	@exec .venv/bin/pytest --numprocesses $(WORKERS) --dist loadgroup $(ARGS)
 
 lint: setup .tools/.typescript ## ruff, mypy --strict, tsc
 	@.venv/bin/ruff check .

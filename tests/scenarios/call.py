@@ -81,6 +81,17 @@ class Call:
         assert found, f"no shard counts drops for {reason}"
         return sum(found)
 
+    async def wait_transports(self, count: float) -> None:
+        """Wait until the forwarding threads hold ``count`` transports: what left is forgotten there, too."""
+
+        def holds() -> bool:
+            return self._transports() == count
+
+        await asyncio.to_thread(self.server.wait, holds, 10, lambda: f"there are {self._transports()} transports, not {count}")
+
+    def _transports(self) -> float:
+        return sum(value for name, value in self.server.tables().items() if 'table="native_transports"' in name)
+
     async def wait_metric(self, name: str, condition: Callable[[float], bool]) -> None:
         """Wait until ``condition`` holds for the sample ``name``."""
 

@@ -172,6 +172,7 @@ class TestInsiders:
         _, port = local_fields(eve.publishing)
         await eve.leave_room()
         await ann.signaling.expect("user_left", user_id=eve.user_id)
+        await bystanders.wait_transports(4)  # Ann's and Bo's publisher and consumer
         before, heard = await bystanders.drops("unknown_address"), await packets(consumer)
         with Stranger(offer_to(ann), port) as former:
             for packet in captured:
