@@ -89,10 +89,9 @@ class Client:
         fields = {"resume_token": self._token} if resuming else {}
         registered = await self._signaling.request("register", "registered", username="churn", **fields)
         self._token = registered["resume_token"]
-        if resuming and self._in_room:
+        self._in_room = self._in_room and registered["resumed"]  # not where coming back took longer than the grace
+        if self._in_room:
             await self._signaling.expect("room_joined")
-        elif not resuming:
-            self._in_room = False
 
     async def turn(self, rooms: list[str], fate: float) -> None:
         """Leave, join another room, be offered a publisher; now and then the socket is lost or closed before."""
