@@ -8,6 +8,7 @@ No media passes here. The files, in the order in which a message travels:
 * :mod:`control.signaling` — what a message means: sans-IO, a message in, effects out.
 * :mod:`control.path`, :mod:`control.why` — why can't A hear B: the verdict, and who asks the shard for it.
 * :mod:`control.leftover`, :mod:`control.adoption`, :mod:`control.kept` — going on with the shards, rooms and people of a control that died.
+* :mod:`control.media`, :mod:`control.subscriptions` — publishers, consumers, one connection for a whole room, ICE restart.
 * :mod:`control.resume` — sessions that have lost their socket and may come back. Pure.
 * :mod:`control.rooms`, :mod:`control.placement` — who is where; which shard a room gets. Pure.
 * :mod:`control.dispatch` — carries effects out: to sockets and to shards.

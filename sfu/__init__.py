@@ -7,6 +7,7 @@ Glossary
 - **Publisher**: a participant's client-to-server connection and the tracks it sends.
 - **Track**: one published source (audio; later video, screen). **Encoding**: one SSRC of it.
 - **Consumer**: one outgoing copy of a track for one participant. It rides on some transport; several may share one.
+- **Subscription**: one connection on which a participant hears the whole room, a section for each track.
 - **Slot**: a transport's place in the native tables. **Generation** tells apart what used one slot in turn.
 - SSRC, sequence number, timestamp, payload type, MID, ROC: as in RFC 3550, RFC 3711 and RFC 8843.
 
@@ -26,7 +27,8 @@ What comes to the signaling thread, and where it goes::
   can be run in a test without any of these.
 - :mod:`~sfu.shard` carries out control's commands (:mod:`~sfu.protocol`) and hands native events to the connection they concern.
 - :mod:`~sfu.room` knows who publishes and who consumes, and compiles that into the lists that the forwarding thread walks. A consumer
-  is listed exactly while its transport is connected.
+  is listed exactly while its transport is connected, its section was answered, and its listener wants to hear it.
+- :mod:`~sfu.subscription` keeps the connections that carry a whole room: what changes is gathered, offered as one revision, and answered.
 - :mod:`~sfu.connection` keeps transports: slots, timers, the effects that :mod:`~sfu.transport.webrtc` asks for, which is the state
   machine of one association: :mod:`~sfu.transport.ice_lite` answers STUN and learns the peer's address from authenticated requests,
   :mod:`~sfu.transport.dtls` makes the SRTP keys.

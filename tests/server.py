@@ -96,18 +96,19 @@ class RunningServer:
                 self.finish()
                 raise AssertionError(f"the server did not start:\n{self.output}")
 
-    def stop(self) -> None:
-        """SIGTERM, then wait. Raises AssertionError when it does not end, or ends with an error."""
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """A signal, then wait; SIGTERM gives people in rooms ``drain_deadline_s`` first. Raises AssertionError when it does not end, or
+        ends with an error."""
         process = self._process
         assert process is not None
         if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
+            process.send_signal(number)
         try:
             code = process.wait(STOP_S)
         except subprocess.TimeoutExpired:
             process.kill()
             self.finish()
-            raise AssertionError(f"the server did not stop within {STOP_S} s of SIGTERM:\n{self.output}") from None
+            raise AssertionError(f"the server did not stop within {STOP_S} s of {number.name}:\n{self.output}") from None
         self.finish()
         assert code == 0, f"the server ended with status {code}:\n{self.output}"
 

@@ -56,7 +56,7 @@ class TestEnding:
             await bo.join_room(room)
             await bo.hear(ann)
             start = time.monotonic()
-            await asyncio.to_thread(server.stop)
+            await asyncio.to_thread(server.stop, signal.SIGINT)
             took_s = time.monotonic() - start
             assert (await bo.signaling.wait_closed()).code == 1001
             await asyncio.gather(ann.close(), bo.close())
