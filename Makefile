@@ -16,7 +16,7 @@ python := .venv/bin/python
 native_sources := $(filter-out sfu/forwarding/_native.c loadtest/native/_traffic.c, $(wildcard $(foreach suffix, c h pyx pxd, \
 	sfu/forwarding/*.$(suffix) loadtest/native/*.$(suffix))))
 
-.PHONY: help setup run test lint build screenshots churn bench bench-room50 bench-join fuzz stress clean browsers fuzzer
+.PHONY: help setup run test lint build screenshots churn bench bench-room50 bench-join fuzz stress clean browsers fuzzer namespaces
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +31,7 @@ build: .venv/.native ## Build the native packet path again if its sources have c
 run: setup ## Start control and its shards; Ctrl-C ends all of them
 	@exec .venv/bin/antiphon serve $(ARGS)
 
-test: setup browsers fuzzer lint ## Run every check and every test, real browsers included
+test: setup browsers fuzzer namespaces lint ## Run every check and every test, real browsers included
 	@exec .venv/bin/pytest --numprocesses $(WORKERS) --dist loadgroup $(ARGS)
 
 lint: setup .tools/.typescript ## ruff, mypy --strict, tsc
@@ -71,6 +71,9 @@ browsers:
 
 fuzzer:
 	@.ci/setup.sh fuzzer
+
+namespaces:
+	@.ci/setup.sh namespaces
 
 # A step runs again only when what it depends on is newer than its stamp.
 .venv/.dependencies: pyproject.toml

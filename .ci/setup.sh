@@ -1,5 +1,5 @@
 #!/bin/bash
-# One step of `make setup`: dependencies, native, typescript, browsers or fuzzer.
+# One step of `make setup`: dependencies, native, typescript, browsers, fuzzer or namespaces.
 #
 # What the machine itself lacks is installed with apt when we are root, and otherwise named together with the command that
 # installs it. Nothing here asks a question or reads stdin.
@@ -111,7 +111,17 @@ fuzzer() {
     fi
 }
 
+# The load tester's namespaces are made with ip, by root only. Without it their tests fail as root in CI and are skipped otherwise.
+namespaces() {
+    command -v ip >/dev/null && return
+    if [ "$(id -u)" = 0 ]; then
+        require "network namespaces for the load tester" iproute2
+    else
+        say "Tests in network namespaces need root and: sudo apt-get install --no-install-recommends iproute2"
+    fi
+}
+
 case "${1:-}" in
-    dependencies | native | typescript | browsers | fuzzer) "$1" ;;
-    *) fail "usage: .ci/setup.sh dependencies|native|typescript|browsers|fuzzer" ;;
+    dependencies | native | typescript | browsers | fuzzer | namespaces) "$1" ;;
+    *) fail "usage: .ci/setup.sh dependencies|native|typescript|browsers|fuzzer|namespaces" ;;
 esac

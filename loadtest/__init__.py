@@ -9,6 +9,7 @@ who gets in.
 hears
   over light connections (:mod:`loadtest.light`, with :mod:`loadtest.ice`, :mod:`loadtest.dtls`, :mod:`loadtest.sdp`).
 * :mod:`loadtest.native` sends, receives and counts media; :mod:`loadtest.speech` is what is said.
+* :mod:`loadtest.namespace` takes all of it into a network namespace behind :mod:`loadtest.bad_link`, where that is asked for.
 * :mod:`loadtest.generator` watches the load tester, :mod:`loadtest.metrics` the server; :mod:`loadtest.tally` adds up.
 * :mod:`loadtest.report` is what comes out, REPORT.md its JSON, :mod:`loadtest.table` and :mod:`loadtest.html` (:mod:`loadtest.charts`)
 its looks;

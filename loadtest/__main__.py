@@ -16,7 +16,7 @@ import uvloop
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from loadtest import capacity, html, report, run, scenario, table, tokens
+from loadtest import capacity, html, namespace, report, run, scenario, table, tokens
 from loadtest.participant import Target
 from loadtest.reach import Reach
 from loadtest.scenario import Fault, Scenario, ScenarioError
@@ -39,6 +39,7 @@ FLAGS = {
     "min_setup": "quality.min_setup_ratio",
     "loss": "network.loss_ratio",
     "delay": "network.delay_ms",
+    "netns": "network.namespace",
 }
 """Flags that are fields of a scenario."""
 
@@ -132,6 +133,14 @@ def _plan(urls: tuple[str, ...], flags: dict[str, Any]) -> run.Plan:
     return run.Plan(wanted, targets, reach, flags["metrics_url"] or "", admin, admin)
 
 
+def _network(plan: run.Plan, media: tuple[str, ...]) -> contextlib.AbstractContextManager[namespace.Link | None]:
+    """Where the run's sockets live. Raises :class:`namespace.NamespaceError` on the way in."""
+    if not plan.scenario.network.namespace:
+        return contextlib.nullcontext()
+    hosts = [urlsplit(websocket_url(target.url)).hostname or "" for target in plan.targets]
+    return namespace.entered(plan.scenario.network, hosts, media)
+
+
 @click.command("loadtest", context_settings={"max_content_width": 110})
 @click.argument("urls", nargs=-1, metavar="[URL]...")
 @click.option("--scenario", metavar="NAME|FILE", help=f"Shipped: {', '.join(scenario.shipped())}; or a TOML file. Flags change it.")
@@ -149,6 +158,12 @@ def _plan(urls: tuple[str, ...], flags: dict[str, Any]) -> run.Plan:
     "--loss", type=click.FloatRange(0, 1), metavar="RATIO", help="Throw away so much of what arrives here, as a bad network would."
 )
 @click.option("--delay", type=click.FloatRange(0, 60_000), metavar="MS", help="Let what arrives here come so much later.")
+@click.option(
+    "--netns",
+    is_flag=True,
+    default=None,
+    help="Loss and delay for every packet, signaling too, both ways: all live in a network namespace of their own (root; see README).",
+)
 @click.option(
     "--kill-shard", multiple=True, metavar="SHARD|pid:N@S", help="Kill a shard S seconds into the talk (servers on this machine)."
 )
@@ -176,10 +191,12 @@ def main(urls: tuple[str, ...], json_file: Path | None, html_file: Path | None, 
     try:
         plan = _plan(urls or ("http://127.0.0.1:8080",), flags)
         _raise_file_limit(plan.scenario)
-        if find_capacity:
-            raise SystemExit(_find_capacity(plan, console, json_file))
-        found = uvloop.run(_run(plan, console))
-    except (TargetError, ScenarioError, tokens.SecretError, ValueError, OSError) as error:
+        with _network(plan, flags["media"]) as link:
+            plan.link = link
+            if find_capacity:
+                raise SystemExit(_find_capacity(plan, console, json_file))
+            found = uvloop.run(_run(plan, console))
+    except (TargetError, ScenarioError, namespace.NamespaceError, tokens.SecretError, ValueError, OSError) as error:
         click.echo(f"antiphon loadtest: {error}", err=True)
         raise SystemExit(EXIT_UNUSABLE) from None
     table.show(found, console)

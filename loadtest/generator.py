@@ -14,13 +14,15 @@ from typing import Final, NamedTuple
 import msgspec
 
 from loadtest.native._traffic import Traffic, TrafficCounters
-from loadtest.report import Counts, GeneratorFigures, percentile
+from loadtest.report import Counts, GeneratorFigures, LinkFigures, percentile
 
 LAG_EVERY_S: Final = 0.02
 MAX_LAG_P99_MS: Final = 100.0
 """Above it setup times are more the load tester's than the server's."""
 MAX_TICK_LATE_P99_MS: Final = 5.0
 """A quarter of a frame: above it talkers are no steady talkers."""
+MAX_LINK_LATE_P99_MS: Final = 5.0
+"""Above it the bad link's lateness is no small part of the latency that was asked for."""
 MAX_PYTHON_CPU: Final = 0.9
 MAX_MACHINE_SHARE: Final = 0.95
 CLOCK: Final = "CLOCK_REALTIME of one host, for senders and listeners"
@@ -135,6 +137,18 @@ def problems(figures: GeneratorFigures) -> tuple[str, ...]:
         (figures.socket_drops > 0, f"the kernel dropped {figures.socket_drops} packets that it had not fetched: they count as lost"),
         (figures.events_dropped > 0, f"{figures.events_dropped} STUN and DTLS packets had no room"),
         (machine > MAX_MACHINE_SHARE * figures.cores, f"the machine was busy with {machine:.1f} of {figures.cores} cores"),
+    ]
+    return tuple(text for is_so, text in found if is_so)
+
+
+def link_problems(link: LinkFigures) -> tuple[str, ...]:
+    """Where the bad link was worse than it was to be."""
+    late = link.late_p99_ms or 0.0
+    lost = link.to_server.overflowed + link.from_server.overflowed
+    found = [
+        (late > MAX_LINK_LATE_P99_MS, f"its bad link let packets go up to {late:.1f} ms late (p99)"),
+        (lost > 0, f"its bad link lost {lost} packets that it had no room for: they count as lost"),
+        (link.cpu > MAX_PYTHON_CPU, f"its bad link used {link.cpu:.0%} of a core"),
     ]
     return tuple(text for is_so, text in found if is_so)
 

@@ -56,6 +56,8 @@ def _head(report: Report, title: str) -> str:
         verdict += " (interrupted)"
     what = f"{', '.join(who)} in {rooms} of {', '.join(report.targets)}. {report.started_at}, {report.duration_s:.0f} s."
     about = f"<p>{escape(report.scenario.description)}</p>" if report.scenario.description else ""
+    if (link := report.link) is not None:
+        what += f" All of them were behind a bad link: {100 * link.loss_ratio:g} % loss and {link.delay_ms:g} ms delay each way."
     word = "good" if report.is_good else "bad"
     return f'<header><h1>{escape(title)}</h1><p class="verdict {word}">{verdict}</p>{about}<p class="quiet">{escape(what)}</p></header>'
 

@@ -245,6 +245,30 @@ class GeneratorFigures(msgspec.Struct, frozen=True, kw_only=True):
     bottlenecks: tuple[str, ...]
 
 
+class LinkDirection(msgspec.Struct, frozen=True, kw_only=True):
+    """IP packets that the bad link got in one direction. ``dropped`` of them by chance, as asked for; ``media_packets``,
+    ``media_dropped``: RTP among them; ``overflowed``: lost because the link could not keep up."""
+
+    packets: int
+    dropped: int
+    media_packets: int
+    media_dropped: int
+    overflowed: int
+
+
+class LinkFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """What :mod:`loadtest.namespace`'s link did. ``loss_ratio``, ``delay_ms``: what was asked of it, in each direction; ``late``: how
+    much later than the delay packets went; ``cpu``: cores that its process used."""
+
+    loss_ratio: float
+    delay_ms: float
+    to_server: LinkDirection
+    from_server: LinkDirection
+    late_p99_ms: float | None
+    late_max_ms: float | None
+    cpu: float
+
+
 class Criterion(msgspec.Struct, frozen=True, kw_only=True):
     """One demand, and whether it was met."""
 
@@ -280,6 +304,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     gaps: GapFigures
     server: tuple[ServerFigures, ...]
     generator: GeneratorFigures
+    link: LinkFigures | None = None
     faults: tuple[FaultFigures, ...]
     quality: tuple[Criterion, ...]
     failures: tuple[str, ...]

@@ -10,11 +10,14 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from loadtest import faults
 from loadtest.crowd import Crowd, Member
-from loadtest.generator import GeneratorWatch
+from loadtest.generator import GeneratorWatch, link_problems
 from loadtest.light import Hub
 from loadtest.metrics import ServerWatch
+from loadtest.namespace import Link
 from loadtest.participant import PROBLEMS, Target, check_protocol
 from loadtest.reach import Reach
 from loadtest.report import Counts, Report, Sample
@@ -52,7 +55,7 @@ class Progress:
 @dataclass
 class Plan:
     """What to run and against whom. ``metrics_url`` and ``admin``: where the server's own word is found (:mod:`loadtest.metrics`,
-    :mod:`loadtest.faults`)."""
+    :mod:`loadtest.faults`). ``link``: the bad link behind which this process is, where the scenario wants one."""
 
     scenario: Scenario
     targets: Sequence[Target]
@@ -60,6 +63,7 @@ class Plan:
     metrics_url: str = ""
     metrics_token: str = ""
     admin_token: str = ""
+    link: Link | None = None
 
 
 async def check_target(target: Target) -> None:
@@ -107,7 +111,10 @@ class Run:
         started = datetime.datetime.now(datetime.UTC)
         self._started_at = time.monotonic()
         hub = self._make_hub(scenario)
-        hub.traffic.impair(scenario.network.loss_ratio, round(scenario.network.delay_ms * 1e6))
+        if self.plan.link is not None:
+            self.plan.link.figures()  # from here on they are this run's
+        else:
+            hub.traffic.impair(scenario.network.loss_ratio, round(scenario.network.delay_ms * 1e6))
         try:
             self._crowd = Crowd(scenario, list(self.plan.targets), hub)
             self._generator = GeneratorWatch(hub.traffic)
@@ -331,12 +338,17 @@ class Run:
         )
 
     def _tally(self, started: datetime.datetime) -> Report:
-        return Tally(self._crowd, self._generator, self._faults, self._unmuted, interrupted=self.stop.is_set()).report(
+        report = Tally(self._crowd, self._generator, self._faults, self._unmuted, interrupted=self.stop.is_set()).report(
             started=started.isoformat(timespec="seconds"),
             duration_s=self._elapsed(),
             servers=tuple(server.figures() for server in self._servers),
             timeline=tuple(self._timeline),
         )
+        if self.plan.link is None:
+            return report
+        link = self.plan.link.figures()
+        bottlenecks = (*report.generator.bottlenecks, *link_problems(link))
+        return msgspec.structs.replace(report, link=link, generator=msgspec.structs.replace(report.generator, bottlenecks=bottlenecks))
 
 
 async def run(plan: Plan) -> Report:

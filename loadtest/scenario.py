@@ -65,11 +65,13 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
 
 
 class Network(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What the load tester does to packets that arrive at its light participants, as a bad network would: ``loss_ratio`` of them are
-    thrown away, the others come ``delay_ms`` later."""
+    """What the load tester does to packets, as a bad network would: ``loss_ratio`` of them are thrown away, the others come ``delay_ms``
+    later. Without ``namespace`` to media that arrive at light participants; with it to every IP packet of all participants, signaling
+    included, in both directions: they live in a network namespace behind a bad link (:mod:`loadtest.namespace`, Linux, root)."""
 
     loss_ratio: Ratio = 0.0
     delay_ms: Milliseconds = 0.0
+    namespace: bool = False
 
 
 class Quality(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from loadtest.report import Durations, GapFigures, MediaFigures, Report, ServerFigures
+from loadtest.report import Durations, GapFigures, LinkFigures, MediaFigures, Report, ServerFigures
 
 SHOWN_FAILURES = 10
 KINDS = {"light": "light publishers", "aiortc": "aiortc publishers"}
@@ -57,6 +57,8 @@ def rows(report: Report) -> Iterable[tuple[str, str]]:
             yield f"  of {KINDS[kind]}", f"{figures.received_packets} of {figures.expected_packets}"
             yield "    latency p50 / p99", pair(figures.latency_p50_ms, figures.latency_p99_ms, 2)
     yield from gap_rows(report.gaps)
+    if report.link is not None:
+        yield from link_rows(report.link)
     generator = report.generator
     cpu = f"{generator.python_cpu:.2f} + {generator.native_cpu:.2f} cores"
     yield "Load tester: CPU Python + native", cpu
@@ -71,6 +73,14 @@ def media_rows(name: str, media: MediaFigures) -> Iterable[tuple[str, str]]:
     yield "  duplicates / reordered", f"{media.duplicate_packets} / {media.reordered_packets}"
     if media.silence_s:
         yield "  silence in all / longest", f"{media.silence_s:.2f} / {media.longest_silence_s:.2f} s"
+
+
+def link_rows(link: LinkFigures) -> Iterable[tuple[str, str]]:
+    yield "Bad link: asked for, each way", f"{100 * link.loss_ratio:g} % loss, {link.delay_ms:g} ms"
+    for name, way in (("to the server", link.to_server), ("from the server", link.from_server)):
+        yield f"  packets dropped {name}", f"{way.dropped} of {way.packets}"
+        yield "    of media", f"{way.media_dropped} of {way.media_packets}"
+    yield "  late p99 / max", pair(link.late_p99_ms, link.late_max_ms, 2)
 
 
 def gap_rows(gaps: GapFigures) -> Iterable[tuple[str, str]]:

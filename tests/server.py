@@ -55,8 +55,10 @@ class RunningServer:
         args: Sequence[str] = (),
         environment: Mapping[str, str] | None = None,
         resume_grace_s: float = RESUME_GRACE_S,
+        prefix: Sequence[str] = (),
     ) -> None:
-        self._command = [sys.executable, "-m", "control", "serve", "--host", "127.0.0.1", "--port", "0", "--udp-port", "0"]
+        """``prefix``: a command that becomes the server, like ``ip netns exec NAME``."""
+        self._command = [*prefix, sys.executable, "-m", "control", "serve", "--host", "127.0.0.1", "--port", "0", "--udp-port", "0"]
         self._command += ["--shards", str(shards), "--advertise", "127.0.0.1", *args]
         self.resume_grace_s = resume_grace_s
         grace = {"ANTIPHON_CONTROL_RESUME_GRACE_S": str(resume_grace_s)}
