@@ -89,8 +89,8 @@ class CurveDoor:
             self._authenticator.stop()
 
     async def _answer(self, authenticator: Authenticator) -> None:
-        # Not pyzmq's AsyncioAuthenticator: it wraps its socket anew for each poll, and the end of an old wrapper takes away the reader
-        # of the new one. Then nobody is let in any more.
+        # The wrapper is closed with its socket: one that is left behind goes when it is collected, and takes the event loop's reader for
+        # that descriptor along, which by then may be the next socket's. Then nobody is let in any more.
         requests = zmq.asyncio.Socket.from_socket(authenticator.zap_socket)
         try:
             while True:
