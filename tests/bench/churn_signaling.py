@@ -229,10 +229,15 @@ def server_for(sockets: int) -> RunningServer:
         "ADDRESS_JOINS_PER_S": "100000",
         "ADDRESS_JOIN_BURST": "100000",
     }  # all come from one
+    # Places in the native tables are handed out fresh until each was used once (sfu/indices.py), and every first use touches new memory:
+    # tables of this size are through in the warm-up, those of the default size would be so only after 16384 joins.
+    places = str(4 * sockets + 100)
     environment = {
         **os.environ,
         **{f"ANTIPHON_CONTROL_{name}": value for name, value in options.items()},
         "ANTIPHON_SHARD_LOG_LEVEL": "error",
+        "ANTIPHON_SHARD_MAX_TRANSPORTS": places,
+        "ANTIPHON_SHARD_MAX_TRACKS": places,
     }
     return RunningServer(shards=1, environment=environment)
 
