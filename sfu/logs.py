@@ -52,7 +52,7 @@ def set_up_logs(level: str) -> None:
     structlog.configure(
         processors=[*every, *last],
         wrapper_class=structlog.make_filtering_bound_logger(number),
-        logger_factory=structlog.PrintLoggerFactory(outlet),
+        logger_factory=structlog.WriteLoggerFactory(outlet),  # a line and its end in one write: several processes share the stream
     )
     formatter = structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[*every, structlog.stdlib.add_logger_name],
