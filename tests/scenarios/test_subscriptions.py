@@ -33,7 +33,8 @@ class Listener:
         self._connections: dict[str, RTCPeerConnection] = {}
         self._work: set[asyncio.Task[None]] = set()
         self._changed = asyncio.Condition()
-        self._moved = False
+        self._answered: set[str] = set()
+        """SDP of the offers; another session begins its revisions anew."""
         self.signaling: Signaling
 
     async def enter(self, room_id: str) -> Listener:
@@ -73,6 +74,7 @@ class Listener:
         await connection.setRemoteDescription(RTCSessionDescription(offer["sdp"], "offer"))
         await connection.setLocalDescription(await connection.createAnswer())
         await self.signaling.send("subscription_answer", revision=offer["revision"], sdp=connection.localDescription.sdp)
+        self._answered.add(offer["sdp"])
         await self._note()
 
     async def wait_offer(self, *names: Peer) -> Message:
@@ -91,10 +93,12 @@ class Listener:
         await self.hears_of(await self.wait_offer(*talkers), *talkers)
 
     async def hears_of(self, offer: Message, *talkers: Peer) -> None:
-        """Wait for the tones of some who are in ``offer``."""
+        """Wait until ``offer`` is answered, then for the tones of some who are in it."""
         mids = {track["user_id"]: track["mid"] for track in offer["tracks"]}
-        tracks = {one.mid: one.receiver.track for one in self.connection.getTransceivers()}
         async with asyncio.timeout(WAIT_S):
+            async with self._changed:
+                await self._changed.wait_for(lambda: offer["sdp"] in self._answered)
+            tracks = {one.mid: one.receiver.track for one in self.connection.getTransceivers()}
             heard = await asyncio.gather(*(pitch(tracks[mids[talker.user_id]]) for talker in talkers))
         for talker, hertz in zip(talkers, heard, strict=True):
             assert abs(hertz - talker.frequency_hz) < 15, (talker.username, hertz, talker.frequency_hz)
