@@ -6,12 +6,16 @@ from collections import deque
 
 from sfu.errors import PeerError
 
+RESTING = 256
+"""So many returned numbers rest before one is used again, so that none means something new while something of before is on its way."""
+
 
 class Indices:
     """The numbers 0..``maximum``-1, each in use at most once at a time.
 
-    The one returned longest ago is given out first, so that a number rests as long as possible before it means something
-    new. ``what`` names the things counted, for the error.
+    Of those returned, the one returned longest ago is given out first, once ``RESTING`` others rest. A number that was never used
+    comes only where too few rest: its place in a native table is memory not touched yet, so what a table takes follows the most that
+    was there at a time, not all who ever came. ``what`` names the things counted, for the error.
     """
 
     def __init__(self, maximum: int, what: str) -> None:
@@ -27,11 +31,11 @@ class Indices:
 
     def take(self) -> int:
         """A free number. Raises :class:`PeerError` ("shard_full") when there is none."""
-        if self._fresh < self._maximum:
+        if self._returned and (len(self._returned) > RESTING or self._fresh == self._maximum):
+            index = self._returned.popleft()
+        elif self._fresh < self._maximum:
             index = self._fresh
             self._fresh += 1
-        elif self._returned:
-            index = self._returned.popleft()
         else:
             raise PeerError("shard_full", f"This server has no room for another of its {self._maximum} {self._what}.")
         self._used.add(index)

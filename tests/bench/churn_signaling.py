@@ -37,6 +37,7 @@ WHOLE = 4
 MEMORY_SHARE, MEMORY_KIB = 0.10, 16 * 1024
 """Resident memory may end this much higher than after the warm-up: allocators keep what they have once had."""
 SPARE_FILES = 4
+SAMPLE_EVERY_S = 30.0
 
 
 @dataclass
@@ -73,6 +74,15 @@ def held(server: RunningServer) -> Held:
         metrics["antiphon_sessions_waiting"],
         metrics["antiphon_rooms"],
     )
+
+
+@dataclass
+class Sample:
+    """Resident memory after so many joins, while everybody is there."""
+
+    joins: int
+    control_kib: int
+    shard_kib: int
 
 
 class Client:
@@ -121,6 +131,7 @@ class Client:
 class Churn:
     def __init__(self, server: RunningServer, sockets: int, joins_per_s: float) -> None:
         self.joins = 0
+        self.samples: list[Sample] = []
         self._server = server
         self._joins_per_s = joins_per_s
         self._clients = [Client(server.url) for _ in range(sockets)]
@@ -144,6 +155,7 @@ class Churn:
         idle = list(self._clients)
         random.shuffle(idle)
         whole = asyncio.create_task(self._whole_ones(began + seconds))
+        shards, next_sample = children(self._server.pid), began
         while (now := time.monotonic()) < began + seconds:
             while turns < (now - began) * self._joins_per_s and idle:
                 client = idle.pop(0)
@@ -151,6 +163,9 @@ class Churn:
                 task.add_done_callback(lambda done, client=client: idle.append(client))
                 busy.add(task)
                 turns += 1
+            if now >= next_sample:
+                next_sample += SAMPLE_EVERY_S
+                self._sample(shards)
             await asyncio.sleep(0.005)
             for task in [task for task in busy if task.done()]:
                 busy.discard(task)
@@ -161,6 +176,11 @@ class Churn:
         reached = self.joins / (time.monotonic() - began)
         await whole
         return reached
+
+    def _sample(self, shards: list[int]) -> None:
+        sample = Sample(self.joins, memory_kib(self._server.pid), sum(map(memory_kib, shards)))
+        self.samples.append(sample)
+        print(f"{sample.joins} joins: control {sample.control_kib} KiB, shard {sample.shard_kib} KiB", file=sys.stderr)
 
     async def _whole_ones(self, end: float) -> None:
         """People with media who talk for a moment, leave, and come again."""
@@ -194,8 +214,8 @@ class Churn:
         self._rooms.clear()
 
 
-async def cycle(server: RunningServer, sockets: int, joins_per_s: float, seconds: float) -> tuple[Held, float, int]:
-    """Enter, churn, leave: what is held afterwards, the rate, and the joins."""
+async def cycle(server: RunningServer, sockets: int, joins_per_s: float, seconds: float) -> tuple[Held, float, Churn]:
+    """Enter, churn, leave: what is held afterwards, the rate that was reached, and the churn itself."""
     churn = Churn(server, sockets, joins_per_s)
     await churn.enter()
     try:
@@ -203,7 +223,7 @@ async def cycle(server: RunningServer, sockets: int, joins_per_s: float, seconds
     finally:
         await churn.leave()
     await asyncio.sleep(2 * server.resume_grace_s)
-    return await asyncio.to_thread(held, server), reached, churn.joins
+    return await asyncio.to_thread(held, server), reached, churn
 
 
 def problems(start: Held, end: Held) -> list[str]:
@@ -229,16 +249,8 @@ def server_for(sockets: int) -> RunningServer:
         "ADDRESS_JOINS_PER_S": "100000",
         "ADDRESS_JOIN_BURST": "100000",
     }  # all come from one
-    # Places in the native tables are handed out fresh until each was used once (sfu/indices.py), and every first use touches new memory:
-    # tables of this size are through in the warm-up, those of the default size would be so only after 16384 joins.
-    places = str(4 * sockets + 100)
-    environment = {
-        **os.environ,
-        **{f"ANTIPHON_CONTROL_{name}": value for name, value in options.items()},
-        "ANTIPHON_SHARD_LOG_LEVEL": "error",
-        "ANTIPHON_SHARD_MAX_TRANSPORTS": places,
-        "ANTIPHON_SHARD_MAX_TRACKS": places,
-    }
+    control = {f"ANTIPHON_CONTROL_{name}": value for name, value in options.items()}
+    environment = {**os.environ, **control, "ANTIPHON_SHARD_LOG_LEVEL": "error"}
     return RunningServer(shards=1, environment=environment)
 
 
@@ -252,16 +264,17 @@ def main() -> int:
     asked = parser.parse_args()
     with server_for(asked.sockets) as server:
         start, _, _ = asyncio.run(cycle(server, asked.sockets, asked.joins_per_s, asked.warm_up))
-        end, reached, joins = asyncio.run(cycle(server, asked.sockets, asked.joins_per_s, asked.seconds))
+        end, reached, churn = asyncio.run(cycle(server, asked.sockets, asked.joins_per_s, asked.seconds))
     found = problems(start, end)
     if reached < 0.9 * asked.joins_per_s:
         found.append(f"only {reached:.0f} joins a second were reached")
-    result: dict[str, Any] = {"sockets": asked.sockets, "joins": joins, "joins_per_s": round(reached, 1)}
+    result: dict[str, Any] = {"sockets": asked.sockets, "joins": churn.joins, "joins_per_s": round(reached, 1)}
     result |= {"start": asdict(start), "end": asdict(end), "problems": found}
+    result["samples"] = [asdict(sample) for sample in churn.samples]
     if asked.json:
         print(json.dumps(result))
     else:
-        print(f"{joins} joins at {reached:.0f}/s over {asked.sockets} sockets")
+        print(f"{churn.joins} joins at {reached:.0f}/s over {asked.sockets} sockets")
         for name, before in asdict(start).items():
             print(f"  {name:14} {before:>10} -> {asdict(end)[name]}")
         print("\n".join(found) or "everything returned to the start")
