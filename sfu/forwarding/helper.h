@@ -1,7 +1,8 @@
 /* helper.h: a second thread that takes part in sending one packet to very many consumers, and in nothing else.
  *
  * One thread hands the kernel a copy in 0.8 to 3 us, so that the last of 900 listeners would hear a packet up to 3 ms after the first. From
- * SPLIT_FROM consumers on, the list is cut into pieces of PIECE_COPIES; both threads take the next piece until there is none.
+ * SPLIT_FROM consumers on, both threads take pieces of the list until there is none: the forwarding thread from its begin, the helper from its
+ * end, so that from packet to packet the same thread has most of the same consumers, whose state and keys are in its core's caches.
  *
  * Thread: functions are the forwarding thread's, but for helper_start and helper_stop (signaling thread, while the forwarding thread does
  * not run). A job is open from its first piece until helper_fan_out returns: in between nothing else happens in the loop, no command, no
@@ -24,8 +25,10 @@
 #define SPLIT_FROM 512u
 #endif
 /* One sendmmsg. */
-#ifndef PIECE_COPIES
-#define PIECE_COPIES BATCH
+#define PIECE_COPIES_MOST BATCH
+/* What one thread may have to wait for while the other is at it. */
+#ifndef PIECE_COPIES_LEAST
+#define PIECE_COPIES_LEAST 8u
 #endif
 
 struct job {
@@ -37,7 +40,7 @@ struct job {
 struct helper {
     struct sender sender;
     struct job job;          /* written while it is not open */
-    _Atomic uint32_t next;   /* where the next piece begins */
+    _Atomic uint64_t left;   /* first index that nobody has taken << 32 | the one behind the last */
     _Atomic bool open;       /* there is a job to take pieces of */
     _Atomic bool inside;     /* the helper looks at the job */
     _Atomic bool called;     /* and has not woken up yet */

@@ -20,7 +20,7 @@ SOURCES = [
     *native_build.forwarding_sources(without={"srtp.c", "crypto.c"}),
 ]
 THREAD = ["-g", "-O1", "-fsanitize=thread"]
-EARLY_SPLIT = ["-DSPLIT_FROM=2", "-DPIECE_COPIES=1", "-DHELPER_HEAD_START=200"]
+EARLY_SPLIT = ["-DSPLIT_FROM=2", "-DPIECE_COPIES_LEAST=1", "-DHELPER_HEAD_START=200"]
 """The helper takes part in lists that are small enough to change all the time, also where other tests keep all cores busy."""
 
 
