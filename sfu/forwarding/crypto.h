@@ -24,7 +24,7 @@ struct sha1 {
 
 /* Session keys of one direction, for RTP or for RTCP. */
 struct cipher {
-    struct evp_cipher_ctx *evp; /* NULL: not prepared */
+    void *context; /* OpenSSL's, with the key expanded; NULL: not prepared */
     int profile;
     uint8_t salt[14];
     struct sha1 inner, outer; /* HMAC with the key already absorbed; AES128_CM_SHA1_80 only */
@@ -38,6 +38,9 @@ bool crypto_load(void *library);
 /* `master`: master key of 16 bytes and master salt of 12 (GCM) or 14 (CM); `labels`: 0 for RTP, LABELS_RTCP for RTCP. */
 bool cipher_init(struct cipher *cipher, int profile, const uint8_t *master, unsigned labels);
 void cipher_free(struct cipher *cipher);
+
+/* Ask for what protection will read and write of the context. */
+void cipher_prefetch(const struct cipher *cipher);
 
 /* In place, with room behind *length for tag and, for RTCP, index (16 or 10, and 4 more). `index`: ROC << 16 | sequence. */
 bool cipher_protect_rtp(struct cipher *cipher, uint8_t *packet, size_t header_length, size_t *length, uint64_t index);

@@ -139,9 +139,9 @@ void srtp_keys_free(struct srtp_keys *keys) {
         lib.dealloc(keys->rx);
     if (keys->tx)
         lib.dealloc(keys->tx);
-    if (keys->rtp.evp)
+    if (keys->rtp.context)
         cipher_free(&keys->rtp);
-    if (keys->rtcp.evp)
+    if (keys->rtcp.context)
         cipher_free(&keys->rtcp);
     free(keys);
 }
@@ -176,13 +176,11 @@ enum drop_reason srtp_unprotect_rtcp_packet(struct srtp_keys *keys, uint8_t *pac
 void srtp_prefetch_keys(const struct srtp_keys *keys) { __builtin_prefetch(&keys->rtp); }
 
 void srtp_prefetch_context(const struct srtp_keys *keys) {
-    /* An EVP_CIPHER_CTX has about this size, and its nonce, flags and the pointer to the cipher's own state are all over it. */
-    for (unsigned offset = 0; offset < 192; offset += 64)
-        __builtin_prefetch((const char *)keys->rtp.evp + offset, 1);
+    cipher_prefetch(&keys->rtp);
 }
 
 bool srtp_protect_rtp(struct srtp_keys *keys, uint8_t *packet, size_t header_length, size_t *length, uint64_t index) {
-    if (keys->rtp.evp)
+    if (keys->rtp.context)
         return cipher_protect_rtp(&keys->rtp, packet, header_length, length, index);
     int octets = (int)*length;
     bool ok = lib.protect(keys->tx, packet, &octets) == ERR_OK;
@@ -191,7 +189,7 @@ bool srtp_protect_rtp(struct srtp_keys *keys, uint8_t *packet, size_t header_len
 }
 
 bool srtp_protect_rtcp_packet(struct srtp_keys *keys, uint8_t *packet, size_t *length) {
-    if (keys->rtcp.evp) {
+    if (keys->rtcp.context) {
         /* RFC 3711 9.2: 2^31 packets under one key at most. At ten thousand reports a second that is two and a half days of one transport. */
         if (keys->rtcp_index == 0x7FFFFFFF)
             return false;

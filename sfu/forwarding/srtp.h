@@ -1,7 +1,7 @@
 /* srtp.h: SRTP protection with the libsrtp and the OpenSSL that live inside pylibsrtp's wheel.
  *
  * Thread: srtp_library_load once before all else. Keys are made by any thread, then used by the forwarding thread alone
- * (libsrtp sessions and EVP contexts are not thread-safe), then freed by any thread.
+ * (libsrtp sessions and OpenSSL contexts are not thread-safe), then freed by any thread.
  * Ownership: srtp_keys belongs to whoever holds the pointer; it zeroes its secrets when freed.
  * Failure: NULL or false, with a sentence in `error` where one is passed; unprotect returns a drop reason.
  *
@@ -34,7 +34,7 @@ bool srtp_library_load(const char *path, char *error, size_t error_size);
 /* True where outgoing packets are encrypted by OpenSSL directly. */
 bool srtp_evp_available(void);
 
-/* Keys are master key and master salt: 16+12 bytes for GCM, 16+14 for CM. NULL where libsrtp or EVP has no memory left.
+/* Keys are master key and master salt: 16+12 bytes for GCM, 16+14 for CM. NULL where libsrtp or OpenSSL has no memory left.
  * `use_evp` false forces libsrtp for outgoing packets. */
 struct srtp_keys *srtp_keys_new(int profile, const uint8_t *rx_key, const uint8_t *tx_key, bool use_evp);
 void srtp_keys_free(struct srtp_keys *keys);
