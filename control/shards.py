@@ -19,9 +19,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Final, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import msgspec
 import structlog
@@ -166,10 +166,10 @@ class Shards:
     def up(self) -> list[ShardLink]:
         return [link for link in self.links.values() if link.state == "up"]
 
-    async def wait_for_change(self) -> None:
-        """Returns when some shard has come up or was lost."""
+    def wait_for_change(self) -> Coroutine[Any, Any, Literal[True]]:
+        """Ends when some shard has come up or was lost since this was called, however late it is awaited."""
         self._changed.clear()
-        await self._changed.wait()
+        return self._changed.wait()
 
     # ------------------------------------------------------------------------------------------ to the shards
 

@@ -443,6 +443,12 @@ class TestLoss:
         assert await bench.heard.next() == ("up", "0")
         assert bench.shards.discarded == {"stale": 1}
 
+    async def test_a_change_just_before_one_begins_to_wait_is_not_missed(self, bench: Bench) -> None:
+        dealer = await bench.up()
+        change = asyncio.create_task(bench.shards.wait_for_change())
+        bench.shards.lost(dealer.shard, "its process ended", gone=True)  # the task has not run yet
+        await asyncio.wait_for(change, 5)
+
     async def test_silence_is_a_loss_and_who_speaks_again_is_asked_what_it_holds(self) -> None:
         bench = Bench(silence_s=1.5)
         try:
