@@ -170,6 +170,20 @@ def shard_endpoint(config: ControlConfig, http_port: int) -> str:
     return f"ipc://{path}"
 
 
+class BoundFile:
+    """The file of an ipc socket that this process has just bound; ZeroMQ leaves it where it is."""
+
+    def __init__(self, endpoint: str) -> None:
+        self._path = Path(endpoint.removeprefix("ipc://"))
+        self._inode = self._path.stat().st_ino
+
+    def remove(self) -> None:
+        """Unless the next control has bound one of its own in its place."""
+        with contextlib.suppress(FileNotFoundError):
+            if self._path.stat().st_ino == self._inode:
+                self._path.unlink()
+
+
 @dataclass(frozen=True, slots=True)
 class ShardAddresses:
     """What local shards are told to bind and to put into SDP; empty leaves it to each shard (every address of the host)."""

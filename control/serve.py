@@ -26,6 +26,7 @@ from control import __version__, admin, api
 from control.app import build_app
 from control.auth import Access, access
 from control.binding import (
+    BoundFile,
     ShardAddresses,
     StartError,
     bind_http,
@@ -140,6 +141,7 @@ class Control:
         dispatcher.shards = shards
         ports = udp_ports(config)
         endpoint = self._bind_shards(shards)
+        bound = BoundFile(endpoint)
         commands = [self._shard_command(endpoint, index) for index in range(shard_count(config))]
         local = LocalShards(shards, len(commands), lambda index: commands[index])
         left_over = LeftOvers(endpoint, {shard: command[-1] for shard, command in zip(local.shard_ids, commands, strict=True)})
@@ -161,6 +163,7 @@ class Control:
             left_over.close()
             await local.stop(config.stop_timeout_s)
             await shards.stop()
+            bound.remove()
 
     async def _until_stopped(self, work: Coroutine[Any, Any, None]) -> None:
         """Do ``work``, or as much of it as there is time for before a signal comes."""

@@ -326,8 +326,11 @@ class TestAfterControlWasKilled:
 
 
 class TestServing:
-    async def test_says_where_to_go_and_ctrl_c_ends_every_process(self) -> None:
-        async with serving("--shards", "2") as served:
+    async def test_says_where_to_go_and_ctrl_c_ends_every_process_and_removes_its_files(self, tmp_path: Path) -> None:
+        file, folder = tmp_path / "antiphon.toml", tmp_path / "run"
+        file.write_text(f'[control]\nruntime_dir = "{folder}"\n')
+        async with serving("--shards", "2", "--config", str(file)) as served:
+            assert len(list(folder.iterdir())) == 2, "the shards' socket and the drawn admin token"
             assert any(re.fullmatch(r"2 shards on UDP ports \d+, \d+", line) for line in served.out)
             assert json.loads(await served.get("/healthz"))["shards"] == {"total": 2, "up": 2}
             assert "<html" in await served.get("/")
@@ -342,6 +345,7 @@ class TestServing:
             assert caught.value.rcvd is not None
             assert caught.value.rcvd.code == 1001
             assert not [pid for pid in pids if alive(pid)]
+            assert list(folder.iterdir()) == []
 
     async def test_a_killed_shard_is_replaced_and_its_rooms_are_placed_again(self) -> None:
         async with serving("--shards", "1") as served, served.connect() as client:
