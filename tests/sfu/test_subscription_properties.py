@@ -2,8 +2,8 @@
 
 Invariants after every step: a section carries one person at most, and a person has one section at most; sections never shrink and are never
 more than there were people to hear at one time; nobody hears themselves; what flows is in the section in which it was answered, is
-published, and is wanted. In the end, once every offer was answered, everybody hears exactly whom they want; and when all have left
-nothing is left of them, here and in the native loop (stage.Stage).
+published, and is wanted. In the end, once every offer was answered, everybody hears exactly whom they want and did not refuse in the last
+answer; and when all have left nothing is left of them, here and in the native loop (stage.Stage).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from sfu import protocol as p
@@ -30,6 +30,7 @@ class Play:
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.most: dict[str, int] = defaultdict(int)
+        self.refused: dict[str, set[str]] = defaultdict(set)
 
     def people(self) -> dict[str, Any]:
         room = self.stage.shard.rooms.get(ROOM)
@@ -66,6 +67,8 @@ class Play:
         subscription = self.stage.person(who).subscription
         if subscription is None or subscription.offer is None:
             return
+        offered = subscription.offered[0]
+        self.refused[who] = {offered.publisher_id} if refused and offered is not None else set()
         self.stage.answer(who, refused=refused)
         if not subscription.connection.up:
             self.stage.connect(subscription.connection)
@@ -99,13 +102,14 @@ class Play:
         publishing = {user for user, one in people.items() if one.publisher is not None}
         for user, participant in people.items():
             if participant.subscription is not None:
-                assert self.stage.heard(user) == sorted(publishing - {user} - participant.unwanted)
+                assert self.stage.heard(user) == sorted(publishing - {user} - participant.unwanted - self.refused[user])
                 offer = self.stage.offers(user)[-1]
                 assert sorted(name for name in heard_in(offer) if name != "-") == sorted(publishing - {user})
 
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(STEPS, max_size=40))
+@example([("publish", "ann"), ("subscribe", "bo"), ("refuse", "bo")])
 def test_what_is_offered_is_true_and_what_flows_was_answered(steps: list[tuple[str, Any]]) -> None:
     with Stage(consent_timeout_s=600, answer_timeout_s=600) as stage:
         play = Play(stage)
