@@ -131,6 +131,7 @@ class Connections:
         connection = Connection(owner, user_id, association, now)
         try:
             self.loop.add_transport(slot, self._generation)
+            self.loop.set_ufrags(slot, association.ice.local_ufrag, association.ice.former_ufrag)
         except BaseException:
             self._slots.give_back(slot)
             raise
@@ -149,7 +150,9 @@ class Connections:
     def restart(self, connection: Connection) -> Offer:
         """The offer again, with new ICE credentials (RFC 8445 9) where the last one was answered."""
         if connection.answer is not None:
-            connection.association.ice.restart()
+            ice = connection.association.ice
+            ice.restart()
+            self.loop.set_ufrags(ice.slot, ice.local_ufrag, ice.former_ufrag)
             connection.restarting = True
         return self.offer(connection)
 

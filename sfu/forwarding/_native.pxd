@@ -113,6 +113,7 @@ cdef extern from "loop.h" nogil:
         EVENT_UNKNOWN_SSRC
         EVENT_FIRST_PACKET
         SEND_LIMIT
+        UFRAG_BYTES
         RETRANSMIT_LIMIT
         DATAGRAM_ROOM
     cdef struct association:
@@ -151,6 +152,7 @@ cdef extern from "loop.h" nogil:
     bint loop_has_family(const loop *loop, int family)
     int loop_send(loop *loop, const path *path, const uint8_t *data, size_t length)
     int loop_add_transport(loop *loop, uint32_t slot, uint32_t generation)
+    int loop_set_ufrags(loop *loop, uint32_t slot, const uint8_t *current, const uint8_t *former)
     int loop_remove_transport(loop *loop, uint32_t slot)
     int loop_bind(loop *loop, uint32_t slot, const path *path)
     int loop_set_association(loop *loop, uint32_t slot, association *association)

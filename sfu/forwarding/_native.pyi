@@ -149,6 +149,9 @@ class Loop:
         address of a family that has a socket, BufferError when the ring has no room (the caller may treat it as loss)."""
     def add_transport(self, slot: int, generation: int) -> None:
         """Make ``slot`` known. ``generation`` comes back in its events, so that late ones can be told apart."""
+    def set_ufrags(self, slot: int, current: str, former: str) -> None:
+        """Local ufrags by which STUN of this transport is known: that of the last offer, and the one before an ICE restart or "". STUN that
+        names neither shares what strangers may send. Raises ValueError on another length than ``UFRAG_LENGTH`` of ice_lite.py."""
     def remove_transport(self, slot: int) -> None:
         """Forget its addresses, keys and tracks. Its consumers must have been taken out of every list."""
     def bind_address(self, slot: int, address: Address) -> None:

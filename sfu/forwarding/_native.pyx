@@ -179,6 +179,12 @@ cdef class Loop:
     def add_transport(self, uint32_t slot, uint32_t generation):
         check(loop_add_transport(self.running(), slot, generation))
 
+    def set_ufrags(self, uint32_t slot, str current, str former):
+        if len(current) != UFRAG_BYTES or len(former) not in (0, UFRAG_BYTES):
+            raise ValueError(f"a ufrag has {UFRAG_BYTES} characters")
+        cdef bytes first = current.encode("ascii"), second = former.encode("ascii") or bytes(UFRAG_BYTES)
+        check(loop_set_ufrags(self.running(), slot, <const uint8_t *>PyBytes_AS_STRING(first), <const uint8_t *>PyBytes_AS_STRING(second)))
+
     def remove_transport(self, uint32_t slot):
         check(loop_remove_transport(self.running(), slot))
 

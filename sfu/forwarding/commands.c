@@ -14,6 +14,7 @@
 enum command_type {
     COMMAND_SEND,
     COMMAND_ADD_TRANSPORT,
+    COMMAND_SET_UFRAGS,
     COMMAND_REMOVE_TRANSPORT,
     COMMAND_BIND,
     COMMAND_SET_ASSOCIATION,
@@ -35,6 +36,7 @@ struct command {
     union {
         uint32_t generation;
         uint32_t ssrc;
+        uint8_t ufrags[2][UFRAG_BYTES];
         bool paused;
         struct association *association;
         struct consumer_list *list;
@@ -106,6 +108,13 @@ enum loop_status loop_add_transport(struct loop *loop, uint32_t slot, uint32_t g
     if (slot >= loop->table.max_transports)
         return LOOP_INVALID;
     return issue(loop, (struct command){COMMAND_ADD_TRANSPORT, slot, {.generation = generation}});
+}
+
+enum loop_status loop_set_ufrags(struct loop *loop, uint32_t slot, const uint8_t current[UFRAG_BYTES], const uint8_t former[UFRAG_BYTES]) {
+    struct command command = {.type = COMMAND_SET_UFRAGS, .index = slot};
+    memcpy(command.ufrags[0], current, UFRAG_BYTES);
+    memcpy(command.ufrags[1], former, UFRAG_BYTES);
+    return issue(loop, command);
 }
 
 enum loop_status loop_remove_transport(struct loop *loop, uint32_t slot) {
@@ -275,6 +284,7 @@ static bool apply(struct loop *loop, const struct command *command) {
     switch (command->type) {
     case COMMAND_SEND: return send_datagram(loop, command);
     case COMMAND_ADD_TRANSPORT: return table_add_transport(table, index, command->generation);
+    case COMMAND_SET_UFRAGS: return table_set_ufrags(table, index, command->ufrags);
     case COMMAND_REMOVE_TRANSPORT: return table_remove_transport(table, index);
     case COMMAND_BIND: return table_bind(table, index, &command->datagram.path);
     case COMMAND_SET_ASSOCIATION: return table_set_association(table, index, command->association);

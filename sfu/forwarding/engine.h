@@ -39,6 +39,7 @@ struct loop {
     struct inbox inbox;
     struct moment now;
     uint64_t random;
+    struct allowance strangers_stun;
     /* reports.c's walk over tracks and consumers */
     uint32_t report_track;
     uint32_t report_consumer;

@@ -68,6 +68,8 @@ bool loop_has_family(const struct loop *loop, int family);
 
 enum loop_status loop_send(struct loop *loop, const struct path *path, const uint8_t *data, size_t length);
 enum loop_status loop_add_transport(struct loop *loop, uint32_t slot, uint32_t generation);
+/* A former one of zeros: none. */
+enum loop_status loop_set_ufrags(struct loop *loop, uint32_t slot, const uint8_t current[UFRAG_BYTES], const uint8_t former[UFRAG_BYTES]);
 enum loop_status loop_remove_transport(struct loop *loop, uint32_t slot);
 enum loop_status loop_bind(struct loop *loop, uint32_t slot, const struct path *path);
 enum loop_status loop_set_association(struct loop *loop, uint32_t slot, struct association *association);

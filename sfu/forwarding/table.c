@@ -79,6 +79,8 @@ bool table_add_transport(struct table *table, uint32_t slot, uint32_t generation
     t->path.peer_length = 0;
     t->unknown.count = t->rtcp.count = 0;
     t->unknown_reported_ns = 0;
+    memset(t->ufrags, 0, sizeof t->ufrags);
+    t->stun = (struct allowance){0};
     t->generation = generation;
     t->first_track = MAP_NONE;
     counter_set(&t->packets_in, 0);
@@ -164,6 +166,36 @@ struct transport *table_find_transport(struct table *table, const union address 
     if (slot == MAP_NONE || !same_address(&table->transports[slot].path.peer, address))
         return NULL;
     return &table->transports[slot];
+}
+
+bool table_set_ufrags(struct table *table, uint32_t slot, const uint8_t ufrags[2][UFRAG_BYTES]) {
+    if (slot >= table->max_transports || !table->transports[slot].active)
+        return false;
+    memcpy(table->transports[slot].ufrags, ufrags, sizeof table->transports[slot].ufrags);
+    return true;
+}
+
+/* RFC 4648 6, in lower case. UINT32_MAX where it is not that. */
+static uint32_t slot_of_ufrag(const uint8_t *ufrag) {
+    uint32_t bits = 0;
+    for (unsigned i = 0; i < 5; i++) {
+        uint8_t c = ufrag[i];
+        if ((c < 'a' || c > 'z') && (c < '2' || c > '7'))
+            return UINT32_MAX;
+        bits = bits << 5 | (uint32_t)(c >= 'a' ? c - 'a' : c - '2' + 26);
+    }
+    return bits >> 1;
+}
+
+struct transport *table_find_user(struct table *table, const uint8_t *username, size_t length) {
+    if (length <= UFRAG_BYTES || username[UFRAG_BYTES] != ':')
+        return NULL;
+    uint32_t slot = slot_of_ufrag(username);
+    if (slot >= table->max_transports || !table->transports[slot].active)
+        return NULL;
+    struct transport *t = &table->transports[slot];
+    bool named = memcmp(username, t->ufrags[0], UFRAG_BYTES) == 0 || memcmp(username, t->ufrags[1], UFRAG_BYTES) == 0;
+    return named ? t : NULL;
 }
 
 /* ------------------------------------------------------------------------------------------------ tracks */

@@ -21,6 +21,8 @@
 /* Likewise for senders of RTCP. Browsers report with one SSRC of their own, or with that of what they send. */
 #define MAX_RTCP_SSRCS 8
 #define CNAME_ROOM 256
+/* Length of a local ICE ufrag (sfu/transport/ice_lite.py); its first 24 bits in base32 are the slot. */
+#define UFRAG_BYTES 16
 
 /* What the end of a DTLS handshake brings. */
 struct association {
@@ -66,6 +68,19 @@ static inline void ssrc_set_remove(struct ssrc_set *set, uint32_t ssrc) {
             set->values[i] = set->values[--set->count];
 }
 
+/* So many of something in one second, and no more. */
+struct allowance {
+    uint64_t second;
+    uint32_t taken;
+};
+
+static inline bool allowance_take(struct allowance *allowance, uint64_t now_ns, uint32_t limit) {
+    uint64_t second = now_ns / 1000000000u;
+    if (allowance->second != second)
+        *allowance = (struct allowance){second, 0};
+    return allowance->taken < limit && ++allowance->taken;
+}
+
 struct transport {
     struct association *association; /* NULL until SRTP keys are known */
     struct path path; /* peer_length 0 until an address is bound */
@@ -77,6 +92,8 @@ struct transport {
     struct ssrc_set unknown; /* senders of RTP that no track claims */
     struct ssrc_set rtcp;    /* senders of RTCP */
     counter packets_in, bytes_in, packets_out, bytes_out, auth_failed, replayed;
+    uint8_t ufrags[2][UFRAG_BYTES]; /* of the ICE session and of the one before a restart; zeros: none */
+    struct allowance stun;
 };
 
 struct encoding {
@@ -134,6 +151,7 @@ void table_reap(struct table *table);
 
 bool table_add_transport(struct table *table, uint32_t slot, uint32_t generation);
 bool table_remove_transport(struct table *table, uint32_t slot);
+bool table_set_ufrags(struct table *table, uint32_t slot, const uint8_t ufrags[2][UFRAG_BYTES]);
 bool table_bind(struct table *table, uint32_t slot, const struct path *path);
 bool table_set_association(struct table *table, uint32_t slot, struct association *association);
 /* Takes the history over, also where it fails. */
@@ -152,6 +170,8 @@ bool table_is_apart(struct table *table, struct consumer_list *list);
 uint64_t address_key(const union address *address);
 /* NULL where no transport is bound to the address. */
 struct transport *table_find_transport(struct table *table, const union address *address);
+/* The transport that a STUN message's USERNAME names by its whole ufrag (RFC 8445 7.2.2), or NULL. */
+struct transport *table_find_user(struct table *table, const uint8_t *username, size_t length);
 /* NULL where no track of the transport claims the SSRC. */
 struct track *table_find_track(struct table *table, uint32_t slot, uint32_t ssrc, struct encoding **encoding);
 /* The next packets of the track open a new epoch at every consumer. */

@@ -35,6 +35,7 @@
     X(protect_failed, "outgoing packet could not be encrypted")                                                        \
     X(send_eagain, "kernel's send buffer was full")                                                                    \
     X(send_error, "kernel refused to send (no route, no address, ...)")                                                \
+    X(stun_flood, "more STUN in a second than one connection needs, or than strangers may have looked at")              \
     X(ring_full, "event ring to the signaling thread was full")
 
 enum drop_reason {
@@ -85,6 +86,21 @@ static inline enum packet_kind classify(const uint8_t *packet, size_t length) {
 static inline bool stun_is_plausible(const uint8_t *packet, size_t length) {
     return length >= 20 && read_u32(packet + 4) == 0x2112A442u && read_u16(packet + 2) == length - 20 &&
            (length & 3) == 0;
+}
+
+/* Value of the first attribute of a kind in a plausible message (RFC 8489 14), or NULL. */
+static inline const uint8_t *stun_find_attribute(const uint8_t *packet, size_t length, uint16_t kind, uint16_t *value_length) {
+    for (size_t at = 20; at + 4 <= length;) {
+        size_t size = read_u16(packet + at + 2), value = at + 4;
+        if (size > length - value)
+            return NULL;
+        if (read_u16(packet + at) == kind) {
+            *value_length = (uint16_t)size;
+            return packet + value;
+        }
+        at = value + ((size + 3) & ~(size_t)3);
+    }
+    return NULL;
 }
 
 /* One RTP packet (RFC 3550 5.1), all lengths proven to lie inside it. */

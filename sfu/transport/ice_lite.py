@@ -126,6 +126,11 @@ class IceLite:
         return self.credentials.local_pwd
 
     @property
+    def former_ufrag(self) -> str:
+        """The local ufrag before :meth:`restart`, as long as that is good; else empty."""
+        return self._former.local_ufrag if self._former is not None else ""
+
+    @property
     def remote_ufrag(self) -> str | None:
         return self.credentials.remote_ufrag
 

@@ -19,6 +19,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         if (stun_is_plausible(data, size)) {
             check(size >= 20 && size % 4 == 0 && size == 20u + data[2] * 256u + data[3]);
             check(memcmp(data + 4, "\x21\x12\xa4\x42", 4) == 0);
+            for (uint16_t kind = 0; kind < 64; kind++) {
+                uint16_t length = 0;
+                const uint8_t *value = stun_find_attribute(data, size, kind, &length);
+                check(!value || (value >= data + 24 && value + length <= data + size));
+            }
         }
         break;
     case PACKET_DTLS: check(data[0] >= 20 && data[0] <= 63); break;

@@ -145,7 +145,7 @@ static void step(void) {
     uint16_t numbers[3];
     struct path path;
     switch (what) {
-    default: { /* 12 to 29: a datagram of a peer, its length in the next two bytes */
+    default: { /* 12 to 28: a datagram of a peer, its length in the next two bytes */
         uint32_t peer = take(8);
         size_t length = take_u16() % (DATAGRAM_ROOM + 1u), left = (size_t)(input_end - input);
         length = length < left ? length : left;
@@ -169,6 +169,15 @@ static void step(void) {
             numbers[i] = take_u16();
         loop_retransmit(&loop, take(CONSUMERS), take(TRACKS), numbers, 3);
         break;
+    case 29: {
+        uint32_t slot = take(SLOTS);
+        uint8_t ufrag[2][UFRAG_BYTES] = {"aaaaaaaaaaaaaaaa", "aaaaaaaaaaaaaaaa"};
+        ufrag[0][3] = ufrag[1][3] = (uint8_t)('a' + slot / 16);
+        ufrag[0][4] = ufrag[1][4] = (uint8_t)('a' + 2 * (slot % 16));
+        ufrag[1][15] = (uint8_t)take(256);
+        loop_set_ufrags(&loop, slot, ufrag[0], ufrag[1]);
+        break;
+    }
     case 30:
         loop.now.monotonic_ns += take_u16() * 10000000ull;
         loop.now.ms = (uint32_t)(loop.now.monotonic_ns / 1000000);

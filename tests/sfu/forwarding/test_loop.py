@@ -11,6 +11,7 @@ import struct
 import pytest
 
 from sfu.forwarding import _native, reference
+from sfu.transport.ice_lite import make_ufrag
 from tests.network import ipv6_works
 from tests.sfu.forwarding.packets import SSRC, options, rtp
 from tests.sfu.forwarding.peers import Peer, RunningLoop, call, wait_until
@@ -280,6 +281,91 @@ class TestDrops:
         wait_until(lambda: loop.native.transport_counters(slot).packets_in == 1, "RTCP")
         known = [event for event in loop.native.events(5000) if getattr(event, "address", None) == peer.address or hasattr(event, "slot")]
         assert [type(event) for event in known] == [_native.StunReceived, _native.RtcpReceived]
+
+
+def check(username: bytes, *before: bytes) -> bytes:
+    """A STUN Binding request as far as the loop reads it: attributes ``before``, then a USERNAME."""
+    body = b"".join(before) + struct.pack("!HH", 6, len(username)) + username + bytes(-len(username) % 4)
+    return struct.pack("!HHI", 1, len(body), 0x2112A442) + bytes(12) + body
+
+
+class TestStunFloods:
+    """Python is asked to look at so many messages a second: each transport's, and those of all strangers together."""
+
+    @pytest.fixture
+    def ufrag(self, loop: RunningLoop) -> str:
+        """That of the only transport."""
+        slot, _ = loop.peer(bound=False)
+        ufrag = make_ufrag(slot, 1, b"12345")
+        loop.native.set_ufrags(slot, ufrag, "")
+        return ufrag
+
+    def flood(self, loop: RunningLoop, message: bytes) -> Peer:
+        """Until some of it is dropped. What was let through has been taken."""
+        peer, dropped = Peer(loop.port), loop.native.drops()["stun_flood"]
+        loop.peers.append(peer)
+        for _ in range(100):
+            for _ in range(100):
+                peer.socket.send(message)
+            loop.native.events(5000)
+            if loop.native.drops()["stun_flood"] > dropped:
+                return peer
+        pytest.fail("nothing was dropped")
+
+    def passes(self, loop: RunningLoop, message: bytes) -> bool:
+        """Whether it becomes an event; ``message`` is of somebody new."""
+        peer, dropped = Peer(loop.port), loop.native.drops()["stun_flood"]
+        loop.peers.append(peer)
+        while loop.native.events(5000):
+            pass
+        peer.socket.send(message)
+        taken: list[_native.Event] = []
+        wait_until(lambda: taken.extend(loop.native.events()) or taken or loop.native.drops()["stun_flood"] > dropped, "event or drop")
+        return any(getattr(event, "address", None) == peer.address for event in taken)
+
+    def test_strangers_cost_nobody_a_check(self, loop: RunningLoop, ufrag: str) -> None:
+        self.flood(loop, check(b"nobody:x"))
+        priority = struct.pack("!HHI", 0x24, 4, 1)
+        assert self.passes(loop, check(f"{ufrag}:x".encode(), priority))
+
+    def test_one_transport_costs_no_other_a_check(self, loop: RunningLoop, ufrag: str) -> None:
+        slot, _ = loop.peer(bound=False)
+        other = make_ufrag(slot, 2, b"67890")
+        loop.native.set_ufrags(slot, other, "")
+        self.flood(loop, check(f"{ufrag}:x".encode()))
+        assert self.passes(loop, check(f"{other}:x".encode()))
+        assert self.passes(loop, check(b"nobody:x"))
+
+    def test_after_a_second_there_is_more(self, loop: RunningLoop, ufrag: str) -> None:
+        self.flood(loop, check(b"nobody:x"))
+        wait_until(lambda: self.passes(loop, check(b"nobody:x")), "strangers are looked at again")
+
+    def test_both_ufrags_of_a_restart_are_the_transports_and_its_third_is_not(self, loop: RunningLoop, ufrag: str) -> None:
+        for current, former in ((make_ufrag(0, 1, b"abcde"), ufrag), (make_ufrag(0, 1, b"fghij"), make_ufrag(0, 1, b"abcde"))):
+            loop.native.set_ufrags(0, current, former)
+        wait_until(
+            lambda: self.flood(loop, check(f"{ufrag}:x".encode())) and not self.passes(loop, check(b"nobody:x")), "a stranger's flood"
+        )
+        assert self.passes(loop, check(f"{current}:x".encode()))
+        assert self.passes(loop, check(f"{former}:x".encode()))
+
+    @pytest.mark.parametrize(
+        "name",
+        [b"", b":", b"a" * 16, b"a" * 16 + b":", b"7" * 16 + b":x", b"!" * 16 + b":x", make_ufrag(0, 1, b"12345").upper().encode() + b":x"],
+        ids=repr,
+    )
+    def test_whatever_else_is_a_strangers(self, loop: RunningLoop, ufrag: str, name: bytes) -> None:
+        self.flood(loop, check(f"{ufrag}:x".encode()))
+        assert self.passes(loop, check(name))
+
+    def test_an_attribute_that_goes_too_far_hides_what_follows(self, loop: RunningLoop, ufrag: str) -> None:
+        self.flood(loop, check(f"{ufrag}:x".encode()))
+        assert self.passes(loop, check(f"{ufrag}:x".encode(), struct.pack("!HH", 0x24, 0xFFFF)))
+
+    def test_a_ufrag_has_its_length(self, loop: RunningLoop) -> None:
+        for current, former in (("short", ""), ("a" * 16, "short"), ("a" * 17, ""), ("", "")):
+            with pytest.raises(ValueError, match="16 characters"):
+                loop.native.set_ufrags(0, current, former)
 
 
 class TestEvents:

@@ -285,7 +285,8 @@ static void tear_down(void) {
             remove_transport(slot);
     CHECK(loop_remove_consumer(loop, 0) == LOOP_OK);
     time_t deadline = time(NULL) + PATIENCE_S;
-    while (tables.transports || tables.tracks || tables.consumers || tables.addresses || now.stun + dropped(DROP_ring_full) < sent_stun) {
+    while (tables.transports || tables.tracks || tables.consumers || tables.addresses ||
+           now.stun + dropped(DROP_ring_full) + dropped(DROP_stun_flood) < sent_stun) {
         CHECK(time(NULL) < deadline);
         take_events();
         loop_read_tables(loop, &tables);
