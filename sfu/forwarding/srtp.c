@@ -175,9 +175,7 @@ enum drop_reason srtp_unprotect_rtcp_packet(struct srtp_keys *keys, uint8_t *pac
 
 void srtp_prefetch_keys(const struct srtp_keys *keys) { __builtin_prefetch(&keys->rtp); }
 
-void srtp_prefetch_context(const struct srtp_keys *keys) {
-    cipher_prefetch(&keys->rtp);
-}
+void srtp_prefetch_context(const struct srtp_keys *keys) { cipher_prefetch(&keys->rtp); }
 
 bool srtp_protect_rtp(struct srtp_keys *keys, uint8_t *packet, size_t header_length, size_t *length, uint64_t index) {
     if (keys->rtp.context)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import re
 from pathlib import Path
@@ -23,13 +22,6 @@ def is_alive(pid: int) -> bool:
     with contextlib.suppress(FileNotFoundError, ProcessLookupError):
         return re.search(r"^State:\t[ZX]", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE) is None
     return False
-
-
-async def wait_ended(*pids: int) -> None:
-    """Wait until none of the processes runs. Raises :class:`TimeoutError` after 10 s."""
-    async with asyncio.timeout(10):
-        while any(map(is_alive, pids)):  # noqa: ASYNC110 - nobody tells of another process's children
-            await asyncio.sleep(0.02)
 
 
 def shard_pid(control_pid: int, shard_id: str) -> int:
